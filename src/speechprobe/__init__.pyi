@@ -1,0 +1,14 @@
+from . import audio as audio
+from . import datasets as datasets
+from . import extractors as extractors
+from . import metrics as metrics
+from . import plots as plots
+from . import pooling as pooling
+from . import probes as probes
+from . import reports as reports
+from ._version import __version__ as __version__
+from .features import Features as Features
+from .features import extract as extract
+from .features import load_features as load_features
+from .layers import LayerScores as LayerScores
+from .layers import probe_layers as probe_layers

@@ -1,0 +1,254 @@
+"""Reads and writes sound files; the only module that opens them.
+
+Conventions
+-----------
+A signal is a float32 NumPy array of shape (n_samples,), one channel, full scale at 1.0.
+Channels are averaged. Another sample rate is reached with torchaudio's windowed-sinc resampler
+(Kaiser window, 64 zero crossings, the "kaiser_best" setting of its documentation); the file's own
+rate is left untouched. Files are decoded by libsndfile (WAV, FLAC, OGG, MP3, AIFF, ...).
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+from tqdm.auto import tqdm
+
+from speechprobe._optional import torchaudio
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Signal = NDArray[np.float32]
+
+EXTENSIONS = frozenset(f".{name.lower()}" for name in soundfile.available_formats()) | {".oga"}
+_FLOAT_SUBTYPES = {"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III"}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a sound file says of itself, read without decoding it.
+
+    Parameters
+    ----------
+    n_samples
+        Samples per channel.
+    sample_rate
+        Samples per second and channel.
+    channels
+        Number of channels.
+    may_hold_nan
+        True for encodings that can store NaN or infinity (floating point), which integer PCM
+        cannot.
+    """
+
+    n_samples: int
+    sample_rate: int
+    channels: int
+    may_hold_nan: bool = False
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate
+
+
+def read(path: str | Path, sample_rate: int | None = None) -> Signal:
+    """Read a sound file as one channel at the wanted rate.
+
+    Parameters
+    ----------
+    path
+        The file.
+    sample_rate
+        Samples per second of the result; None keeps the file's own.
+
+    Returns
+    -------
+    signal
+        Shape (n_samples,), float32, full scale at 1.0.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be decoded, holds no samples, or holds NaN or infinity.
+
+    Warns
+    -----
+    UserWarning
+        If every sample is zero.
+
+    Examples
+    --------
+    >>> import tempfile, soundfile, numpy as np
+    >>> from speechprobe import audio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/tone.wav", np.sin(np.arange(8000) / 5), 8000)
+    ...     audio.read(f"{folder}/tone.wav", 16_000).shape
+    (16000,)
+    """
+    _require_file(path)
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise ValueError(f"{path}: cannot be decoded as sound ({_reason(error)})") from error
+    return _as_signal(samples, int(rate), path, sample_rate)
+
+
+def _as_signal(
+    samples: NDArray[np.float32], rate: int, path: str | Path, wanted: int | None
+) -> Signal:
+    if not len(samples):
+        raise ValueError(f"{path}: the file holds no samples; remove it from the corpus")
+    signal = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if not np.isfinite(signal).all():
+        n_bad = int((~np.isfinite(signal)).sum())
+        raise ValueError(
+            f"{path}: {n_bad} of {len(signal)} samples are NaN or infinite; "
+            "repair the file or remove it from the corpus"
+        )
+    if not signal.any():
+        warnings.warn(f"{path}: every sample is zero (digital silence)", stacklevel=3)
+    return signal if wanted in (None, rate) else resample(signal, rate, int(wanted or rate))
+
+
+def write(path: str | Path, signal: NDArray[Any], sample_rate: int) -> None:
+    """Write one channel as FLAC of 16 bits.
+
+    Parameters
+    ----------
+    path
+        The file to write, whatever its extension.
+    signal
+        Shape (n_samples,), int16, or floating point with full scale at 1.0.
+    sample_rate
+        Samples per second.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(f"{folder}/a.flac", np.zeros(8000, np.int16), 16_000)
+    ...     read_header(f"{folder}/a.flac").n_samples
+    8000
+    """
+    soundfile.write(path, signal, sample_rate, format="FLAC", subtype="PCM_16")
+
+
+def resample(signal: Signal, sample_rate: int, wanted: int) -> Signal:
+    """Resample a signal by windowed-sinc interpolation.
+
+    Parameters
+    ----------
+    signal
+        Shape (n_samples,).
+    sample_rate, wanted
+        Samples per second before and after.
+
+    Returns
+    -------
+    signal
+        Shape (ceil(n_samples * wanted / sample_rate),), float32.
+
+    Examples
+    --------
+    >>> resample(np.zeros(441, np.float32), 44_100, 16_000).shape
+    (160,)
+    """
+    import torch
+
+    resampler = _resampler(sample_rate, wanted)
+    with torch.inference_mode():
+        result: Signal = resampler(torch.from_numpy(np.ascontiguousarray(signal))).numpy()
+    return result
+
+
+@functools.lru_cache(maxsize=16)
+def _resampler(sample_rate: int, wanted: int) -> Any:
+    return torchaudio().transforms.Resample(
+        sample_rate,
+        wanted,
+        resampling_method="sinc_interp_kaiser",
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        beta=14.769656459379492,
+    )
+
+
+def read_header(path: str | Path) -> Header:
+    """Read length, rate and channels of a sound file without decoding it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no sound file or holds no samples.
+
+    Examples
+    --------
+    >>> import tempfile, soundfile, numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/a.flac", np.zeros(8000), 16_000)
+    ...     read_header(f"{folder}/a.flac").duration
+    0.5
+    """
+    _require_file(path)
+    try:
+        info = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise ValueError(f"{path}: cannot be read as sound ({_reason(error)})") from error
+    if info.frames <= 0:
+        raise ValueError(f"{path}: the file holds no samples; remove it from the corpus")
+    return Header(info.frames, info.samplerate, info.channels, info.subtype in _FLOAT_SUBTYPES)
+
+
+def read_headers(
+    paths: Sequence[str | Path], *, progress: bool = True
+) -> list[Header | OSError | ValueError]:
+    """Read many headers with threads; a file that cannot be read gives its error instead.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    progress
+        Show a progress bar where the output is a terminal and the scan is long.
+
+    Returns
+    -------
+    headers
+        One `Header` or one exception for each path, in the order given.
+    """
+
+    def attempt(path: str | Path) -> Header | OSError | ValueError:
+        try:
+            return read_header(path)
+        except (OSError, ValueError) as error:
+            return error
+
+    hidden = None if progress and len(paths) > 1000 else True
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        scan = tqdm(pool.map(attempt, paths), "headers", len(paths), unit="file", disable=hidden)
+        return list(scan)
+
+
+def _require_file(path: str | Path) -> None:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such sound file")
+    if Path(path).stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty (0 bytes); remove it from the corpus")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rsplit(": ", maxsplit=1)[-1].strip().rstrip(".")

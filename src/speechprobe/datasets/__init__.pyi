@@ -1,0 +1,9 @@
+from . import labels as labels
+from . import splits as splits
+from .corpus import Corpus as Corpus
+from .corpus import Utterance as Utterance
+from .emodb import load_emodb as load_emodb
+from .folder import load_folder as load_folder
+from .folder import load_table as load_table
+from .librispeech import load_librispeech as load_librispeech
+from .synthetic import load_synthetic as load_synthetic

@@ -1,0 +1,52 @@
+"""Turns rows found in a folder into a corpus: header scan and errors common to all loaders."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from speechprobe import audio
+from speechprobe.datasets.corpus import Corpus
+
+
+def require_folder(root: str | Path, layout: str) -> Path:
+    """Return the folder, or raise with the layout that was expected there."""
+    folder = Path(root)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise FileNotFoundError(f"{folder}: expected a folder, found {found}. Layout: {layout}")
+    return folder
+
+
+def corpus_of_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> Corpus:
+    """Build a corpus from rows with `id` and `path`, adding what the sound headers say.
+
+    Files whose header cannot be read stay in the corpus with a NaN duration, and one warning
+    names them; `speechprobe.extract` raises on them or records them.
+    """
+    table = pd.DataFrame.from_records(list(rows)).set_index("id")
+    return Corpus(name, with_headers(table, name))
+
+
+def with_headers(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the table with `duration` (seconds) and `sample_rate` (Hz) from the headers."""
+    headers = audio.read_headers(table["path"].tolist())
+    failed = [header for header in headers if not isinstance(header, audio.Header)]
+    if failed:
+        warnings.warn(
+            f"corpus {name!r}: {len(failed)} of {len(headers)} sound files cannot be read, "
+            f"first: {failed[0]}",
+            stacklevel=4,
+        )
+    readable = [header if isinstance(header, audio.Header) else None for header in headers]
+    return table.assign(
+        duration=[header.duration if header else np.nan for header in readable],
+        sample_rate=pd.array(
+            [header.sample_rate if header else None for header in readable], "Int64"
+        ),
+    )

@@ -1,0 +1,266 @@
+"""A corpus: a frozen, columnar table of utterances.
+
+Conventions
+-----------
+The table is a pandas DataFrame indexed by utterance id (strings, unique), one row an utterance.
+Columns `path` (the sound file) and `speaker` always exist; `duration` is in seconds; every other
+column is a label. Methods return new corpora; nothing is changed in place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from speechprobe import audio
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+class Utterance:
+    """One recording of a corpus: a light view of a row.
+
+    Attributes
+    ----------
+    id : str
+        The utterance id.
+    path : str
+        The sound file.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"path": ["a.wav"], "speaker": ["s1"], "text": ["hi"]}, index=["a"])
+    >>> utterance = next(iter(Corpus("mine", table)))
+    >>> utterance.id, utterance["text"]
+    ('a', 'hi')
+    """
+
+    __slots__ = ("_columns", "_row", "id")
+
+    def __init__(self, id: str, columns: Mapping[str, NDArray[Any]], row: int) -> None:  # noqa: A002 the contract's name
+        self.id = id
+        self._columns = columns
+        self._row = row
+
+    @property
+    def path(self) -> str:
+        """The sound file."""
+        return str(self["path"])
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds: the corpus's own column, or else read from the file's header."""
+        known = float(self["duration"]) if "duration" in self._columns else float("nan")
+        return audio.read_header(self.path).duration if math.isnan(known) else known
+
+    def __getitem__(self, label: str) -> Any:
+        if label not in self._columns:
+            raise KeyError(
+                f"utterance {self.id!r} has no label {label!r}; it has {sorted(self._columns)}"
+            )
+        return self._columns[label][self._row]
+
+    def get(self, label: str, default: Any = None) -> Any:
+        """Return a label, or the default where the corpus does not have it."""
+        return self[label] if label in self._columns else default
+
+    def signal(self, sample_rate: int | None = None) -> NDArray[np.float32]:
+        """Read the sound, one channel, shape (n_samples,), at `sample_rate` or the file's own."""
+        return audio.read(self.path, sample_rate)
+
+    def __repr__(self) -> str:
+        return f"Utterance({self.id!r}, path={self.path!r})"
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A named table of utterances.
+
+    Parameters
+    ----------
+    name
+        Short name, kept in provenance.
+    table
+        Indexed by utterance id, with at least the columns `path` and `speaker`.
+
+    Raises
+    ------
+    ValueError
+        If a needed column is missing, the table is empty, or an id occurs twice.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"path": ["a.wav", "b.wav"], "speaker": [1, 2]}, index=["a", "b"])
+    >>> corpus = Corpus("mine", table).label("gender", ["F", "M"])
+    >>> len(corpus), corpus.select(corpus.column("gender") == "F").table.index.tolist()
+    (2, ['a'])
+    """
+
+    name: str
+    table: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        missing = [column for column in ("path", "speaker") if column not in self.table]
+        if missing:
+            raise ValueError(
+                f"corpus {self.name!r}: the table lacks the column(s) {missing}; "
+                f"it has {list(self.table.columns)}"
+            )
+        if self.table.empty:
+            raise ValueError(f"corpus {self.name!r} holds no utterance")
+        if not self.table.index.is_unique:
+            twice = self.table.index[self.table.index.duplicated()][0]
+            raise ValueError(f"corpus {self.name!r}: the utterance id {twice!r} occurs twice")
+        table = self.table.copy(deep=False)
+        table.index = table.index.astype(str)
+        table.index.name = "id"
+        object.__setattr__(self, "table", table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        return {str(name): self.table[name].to_numpy() for name in self.table.columns}
+
+    def __iter__(self) -> Iterator[Utterance]:
+        columns = self._columns
+        for row, key in enumerate(self.table.index):
+            yield Utterance(key, columns, row)
+
+    def __getitem__(self, id: str) -> Utterance:  # noqa: A002 the contract's name
+        row = int(self.table.index.get_indexer(pd.Index([id]))[0])
+        if row < 0:
+            raise KeyError(f"corpus {self.name!r} has no utterance {id!r}")
+        return Utterance(id, self._columns, row)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return one label of every utterance, shape (n_utterances,).
+
+        Raises
+        ------
+        KeyError
+            If the corpus has no such label.
+        """
+        if name not in self.table:
+            raise KeyError(
+                f"corpus {self.name!r} has no label {name!r}; it has {list(self.table.columns)}. "
+                f"Add it with corpus.label({name!r}, function_or_values)"
+            )
+        return self.table[name].to_numpy()
+
+    def label(
+        self, name: str, function_or_values: Callable[[Utterance], Any] | ArrayLike
+    ) -> Corpus:
+        """Return a corpus with one more label (or with that label replaced).
+
+        Parameters
+        ----------
+        name
+            Name of the label.
+        function_or_values
+            A function Utterance -> value, or the values: a sequence in the order of the corpus,
+            or a pandas Series indexed by utterance id.
+
+        Raises
+        ------
+        ValueError
+            If the number of values is not the number of utterances, or the function fails; the
+            message names the utterance.
+        """
+        if callable(function_or_values):
+            values: Any = [self._evaluate(function_or_values, name, u) for u in self]
+        elif isinstance(function_or_values, pd.Series):
+            values = self._aligned(function_or_values, name)
+        else:
+            values = function_or_values
+            if np.ndim(values) != 1 or len(values) != len(self):
+                raise ValueError(
+                    f"label {name!r}: expected {len(self)} values, one an utterance, "
+                    f"got shape {np.shape(values)}"
+                )
+        return Corpus(self.name, self.table.assign(**{name: values}))
+
+    def _evaluate(self, function: Callable[[Utterance], Any], name: str, u: Utterance) -> Any:
+        try:
+            return function(u)
+        except Exception as error:
+            raise ValueError(
+                f"label {name!r} failed on utterance {u.id!r} of {self.name!r}: {error}"
+            ) from error
+
+    def _aligned(self, series: pd.Series[Any], name: str) -> NDArray[Any]:
+        missing = self.table.index.difference(series.index)
+        if len(missing):
+            raise ValueError(
+                f"label {name!r}: the Series has no value for {len(missing)} of {len(self)} "
+                f"utterances, first {missing[0]!r}"
+            )
+        return series.reindex(self.table.index).to_numpy()
+
+    def select(self, keep: Callable[[Utterance], bool] | ArrayLike) -> Corpus:
+        """Return the utterances to keep.
+
+        Parameters
+        ----------
+        keep
+            A function Utterance -> bool, a boolean mask (n_utterances,), or a list of ids.
+
+        Raises
+        ------
+        ValueError
+            If nothing is left, or the mask has another length.
+        KeyError
+            If an id is unknown.
+        """
+        if callable(keep):
+            mask = np.fromiter((bool(keep(u)) for u in self), dtype=bool, count=len(self))
+            return self._where(mask)
+        wanted = np.asarray(keep)
+        if wanted.dtype == bool:
+            return self._where(wanted)
+        unknown = [key for key in wanted if key not in self.table.index]
+        if unknown:
+            raise KeyError(
+                f"corpus {self.name!r} has no utterance {unknown[0]!r} "
+                f"({len(unknown)} of {len(wanted)} ids are unknown)"
+            )
+        return Corpus(self.name, self.table.loc[list(wanted)])
+
+    def _where(self, mask: NDArray[np.bool_]) -> Corpus:
+        if mask.shape != (len(self),):
+            raise ValueError(f"expected a mask of shape ({len(self)},), got {mask.shape}")
+        if not mask.any():
+            raise ValueError(f"nothing is left of corpus {self.name!r}: no utterance was selected")
+        return Corpus(self.name, self.table[mask])
+
+    def sample(self, n: int, seed: int) -> Corpus:
+        """Return `n` utterances drawn without replacement, in the order of the corpus.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than `n`.
+        """
+        if not 1 <= n <= len(self):
+            raise ValueError(f"cannot sample {n} of the {len(self)} utterances of {self.name!r}")
+        rows = np.random.default_rng(seed).choice(len(self), n, replace=False)
+        return Corpus(self.name, self.table.iloc[np.sort(rows)])
+
+    def to_csv(self, path: str | Path, columns: Sequence[str] | None = None) -> None:
+        """Write the table as CSV, the id first."""
+        self.table.to_csv(path, columns=list(self.table if columns is None else columns))
+
+    def __repr__(self) -> str:
+        n_speakers = self.table["speaker"].nunique()
+        return f"Corpus({self.name!r}, {len(self)} utterances, {n_speakers} speakers)"

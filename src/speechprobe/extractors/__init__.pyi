@@ -1,0 +1,10 @@
+from . import nets as nets
+from .base import BatchExtractor as BatchExtractor
+from .base import Extractor as Extractor
+from .base import check_extractor as check_extractor
+from .base import select_layers as select_layers
+from .crepe import load_crepe as load_crepe
+from .frontends import LogMel as LogMel
+from .hooks import capture as capture
+from .module import ModuleExtractor as ModuleExtractor
+from .transformer import TransformerExtractor as TransformerExtractor

@@ -1,0 +1,254 @@
+"""What an extractor is: two protocols, the check of a new one, and the choice of layers.
+
+Conventions
+-----------
+Signals are float32 arrays of shape (n_samples,), full scale at 1.0, at the extractor's
+`sample_rate` (Hz). Layers are named, never numbered, and given in depth order. A layer of one
+signal has shape (n_frames, n_dims).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from speechprobe import pooling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from speechprobe.pooling import Pooling
+
+    Frames = NDArray[np.floating[Any]]
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Facts and a call: all that `speechprobe.extract` needs.
+
+    Attributes
+    ----------
+    name : str
+        Short name, kept in provenance.
+    sample_rate : int
+        Samples per second that it wants.
+
+    Examples
+    --------
+    >>> class Level:
+    ...     name, sample_rate = "level", 16_000
+    ...     def __call__(self, signal):
+    ...         return {"level": np.abs(signal[: len(signal) // 160 * 160]).reshape(-1, 160)}
+    >>> isinstance(Level(), Extractor)
+    True
+    """
+
+    name: str
+    sample_rate: int
+
+    def __call__(self, signal: NDArray[np.float32]) -> Mapping[str, Frames]:
+        """Return the frames of each layer, (n_frames, n_dims), of a signal (n_samples,)."""
+        ...
+
+
+@runtime_checkable
+class BatchExtractor(Extractor, Protocol):
+    """An extractor that takes several signals at once and pools them itself."""
+
+    def extract_batch(
+        self, signals: Sequence[NDArray[np.float32]], pool: Pooling
+    ) -> Mapping[str, NDArray[np.float32]]:
+        """Return the pooled layers, (n_signals, n_dims'), of signals of any lengths."""
+        ...
+
+
+def select_layers(available: Iterable[str], patterns: str | Sequence[str]) -> list[str]:
+    """Return the layer names that match, in the order they are available.
+
+    Parameters
+    ----------
+    available
+        All names.
+    patterns
+        One pattern or several. `*` stands for any text without a dot, `**` for any text, `?` for
+        one character; ``"*"`` alone is every layer. ``"blocks.*"`` is ``blocks.0`` but not
+        ``blocks.0.conv``.
+
+    Raises
+    ------
+    ValueError
+        If a pattern matches nothing; near names are listed.
+
+    Examples
+    --------
+    >>> select_layers(["stem", "blocks.0", "blocks.1", "blocks.1.conv"], ["blocks.*"])
+    ['blocks.0', 'blocks.1']
+    """
+    names = list(available)
+    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    chosen: set[str] = set()
+    for pattern in wanted:
+        matched = [name for name in names if pattern in ("*", name) or _matches(name, pattern)]
+        if not matched:
+            near = difflib.get_close_matches(pattern, names, n=5, cutoff=0.3) or names[:8]
+            raise ValueError(f"no layer matches {pattern!r}; near names are {near}")
+        chosen.update(matched)
+    if not chosen:
+        raise ValueError(f"no layer was asked for; there are {names[:8]}")
+    return [name for name in names if name in chosen]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    wild = {"**": ".*", "*": r"[^.]*", "?": r"[^.]"}
+    parts = re.split(r"(\*\*|\*|\?)", pattern)
+    return (
+        re.fullmatch("".join(wild.get(part, re.escape(part)) for part in parts), name) is not None
+    )
+
+
+def pool_frames(frames: Frames, pool: Pooling) -> NDArray[np.float32]:
+    """Pool the frames of one signal, (n_frames, n_dims), into one vector (n_dims',)."""
+    tensor = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32))[None]
+    vector: NDArray[np.float32] = pool(tensor, torch.tensor([len(frames)]))[0].numpy()
+    return vector
+
+
+def check_frames(layers: Any, name: str) -> dict[str, Frames]:
+    """Return what an extractor gave for one signal, if it is what an extractor must give.
+
+    Raises
+    ------
+    TypeError
+        If it is not a mapping from layer names to 2-D arrays.
+    ValueError
+        If it is empty, a layer has no frame, or a value is NaN or infinite.
+    """
+    if not isinstance(layers, Mapping) or not all(isinstance(key, str) for key in layers):
+        raise TypeError(
+            f"extractor {name!r} must return a mapping {{layer name: frames}}, "
+            f"got {type(layers).__name__}"
+        )
+    if not layers:
+        raise ValueError(f"extractor {name!r} returned no layer")
+    checked = {}
+    for layer, value in layers.items():
+        frames = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
+        if frames.ndim != 2 or not np.issubdtype(frames.dtype, np.number):
+            raise TypeError(
+                f"extractor {name!r}: layer {layer!r} must be numbers of shape "
+                f"(n_frames, n_dims), got {frames.dtype} of shape {frames.shape}"
+            )
+        if not frames.size:
+            raise ValueError(
+                f"extractor {name!r}: layer {layer!r} has shape {frames.shape}: no frame; "
+                "the signal may be shorter than one frame"
+            )
+        if not np.isfinite(frames).all():
+            raise ValueError(f"extractor {name!r}: layer {layer!r} holds NaN or infinity")
+        checked[layer] = frames
+    return checked
+
+
+def check_extractor(extractor: Any) -> None:
+    """Raise if an object breaks a rule that extractors must keep, and name the rule.
+
+    It is called with noise of three lengths (0.5, 1.0 and 1.3 s): it must give the same layers
+    and widths for each, finite frames, the same values when called again, and leave the signal
+    as it is. A batch extractor's pooled batch must equal the pooled single calls to 1e-4.
+
+    Parameters
+    ----------
+    extractor
+        The object to check.
+
+    Raises
+    ------
+    TypeError
+        If an attribute or the result has a wrong type.
+    ValueError
+        If a rule about values is broken.
+
+    Examples
+    --------
+    >>> class Silent:
+    ...     name, sample_rate = "silent", 16_000
+    ...     def __call__(self, signal):
+    ...         return {}
+    >>> check_extractor(Silent())
+    Traceback (most recent call last):
+        ...
+    ValueError: extractor 'silent' returned no layer
+    """
+    check_facts(extractor)
+    signals = _test_signals(extractor.sample_rate)
+    results = [_check_call(extractor, signal) for signal in signals]
+    widths = [{layer: frames.shape[1] for layer, frames in result.items()} for result in results]
+    if any(list(found.items()) != list(widths[0].items()) for found in widths):
+        raise ValueError(
+            f"extractor {extractor.name!r}: layers, their order and widths must not depend on the "
+            f"length of the signal, got {widths[0]} and {widths[1]}"
+        )
+    if isinstance(extractor, BatchExtractor):
+        _check_batch(extractor, signals, results)
+
+
+def check_facts(extractor: Any) -> None:
+    """Raise TypeError if an object lacks what every extractor has: name, sample_rate, a call."""
+    kind = type(extractor).__name__
+    if not callable(extractor):
+        raise TypeError(f"an extractor must be callable with a signal; {kind} is not")
+    name, rate = getattr(extractor, "name", None), getattr(extractor, "sample_rate", None)
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"an extractor needs a non-empty string `name`; {kind} has {name!r}")
+    if not isinstance(rate, int | np.integer) or rate <= 0:
+        raise TypeError(f"extractor {name!r} needs a whole `sample_rate` in Hz, got {rate!r}")
+
+
+def _test_signals(sample_rate: int) -> list[NDArray[np.float32]]:
+    generator = np.random.default_rng(0)
+    lengths = [int(seconds * sample_rate) for seconds in (0.5, 1.0, 1.3)]
+    return [generator.normal(scale=0.1, size=n).astype(np.float32) for n in lengths]
+
+
+def _check_call(extractor: Extractor, signal: NDArray[np.float32]) -> dict[str, Frames]:
+    name, given = extractor.name, signal.copy()
+    result = check_frames(extractor(given), name)
+    if not np.array_equal(given, signal):
+        raise ValueError(f"extractor {name!r} writes into the signal it is given")
+    again = check_frames(extractor(given), name)
+    for layer, frames in result.items():
+        if not np.array_equal(frames, again[layer]):
+            raise ValueError(
+                f"extractor {name!r}: layer {layer!r} differs when called again with the same "
+                "signal; put the network in eval mode and seed what is random"
+            )
+    return result
+
+
+def _check_batch(
+    extractor: BatchExtractor,
+    signals: Sequence[NDArray[np.float32]],
+    results: Sequence[Mapping[str, Frames]],
+) -> None:
+    batch = extractor.extract_batch(signals, pooling.mean)
+    for layer in results[0]:
+        single = np.stack([pool_frames(result[layer], pooling.mean) for result in results])
+        error = relative_error(batch[layer], single)
+        if batch[layer].shape != single.shape or not error <= 1e-4:
+            raise ValueError(
+                f"extractor {extractor.name!r}: layer {layer!r} of a batch differs from single "
+                f"signals by {error:.1e} relative; a batch must not change a vector by over 1e-4"
+            )
+
+
+def relative_error(found: Frames, expected: Frames) -> float:
+    """Largest relative L2 distance between rows; infinite where the shapes differ."""
+    if found.shape != expected.shape:
+        return float("inf")
+    distance = np.linalg.norm(np.asarray(found, float) - expected, axis=-1)
+    return float(np.max(distance / np.maximum(np.linalg.norm(expected, axis=-1), 1e-12)))

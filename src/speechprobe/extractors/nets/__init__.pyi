@@ -1,0 +1,1 @@
+from .crepe import Crepe as Crepe

@@ -1,0 +1,432 @@
+"""Features: every layer of a model over a corpus, pooled, beside the labels of the items.
+
+Row i of every layer is row i of `items`. Extraction can be stored and taken up again after a
+kill; features made elsewhere are as good: `Features(layers, items, provenance)`.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from speechprobe import _fingerprint, audio, engines, pooling
+from speechprobe import store as storage
+from speechprobe.datasets.corpus import Corpus
+from speechprobe.engines import Source
+from speechprobe.extractors.base import Extractor, check_facts, select_layers
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from speechprobe.pooling import Pooling
+
+# What a kill can cost at most, besides the batch under way.
+FLUSH_ROWS, FLUSH_SECONDS = 1024, 20.0
+
+
+class Failure(NamedTuple):
+    """A sound file that gave no features, and why."""
+
+    path: str
+    error: str
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Layers and labels of the same items.
+
+    Parameters
+    ----------
+    layers
+        {layer: array-like (n_items, n_dims)}, in depth order; stored layers stay on the disk
+        until they are indexed.
+    items
+        The labels, one row an item, indexed by id.
+    provenance
+        What made the features.
+    failures
+        (path, error) of each file left out by ``errors="record"``.
+
+    Raises
+    ------
+    ValueError
+        If a layer has another number of rows than `items`, or is not (n_items, n_dims).
+
+    Examples
+    --------
+    >>> items = pd.DataFrame({"speaker": ["a", "b"]}, index=["u1", "u2"])
+    >>> features = Features({"layer": np.eye(2)}, items)
+    >>> features["layer"].shape, list(features.select([True, False]).items.index)
+    ((2, 2), ['u1'])
+    """
+
+    layers: Mapping[str, Any]
+    items: pd.DataFrame
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("features need at least one layer")
+        for name, rows in self.layers.items():
+            shape = np.shape(rows) if not hasattr(rows, "shape") else tuple(rows.shape)
+            if len(shape) != 2 or shape[0] != len(self.items):
+                raise ValueError(
+                    f"layer {name!r} must have shape (n_items, n_dims) with the {len(self.items)} "
+                    f"items of the table, got {shape}"
+                )
+        object.__setattr__(self, "layers", MappingProxyType(dict(self.layers)))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, layer: str) -> NDArray[Any]:
+        if layer not in self.layers:
+            select_layers(self.layers, layer)  # raises with near names
+            raise KeyError(f"{layer!r} is a pattern; index one layer, of {list(self.layers)}")
+        return np.asarray(self.layers[layer])
+
+    def select(self, mask: ArrayLike) -> Features:
+        """Return the items of a boolean mask (n_items,), or of row positions.
+
+        Raises
+        ------
+        ValueError
+            If the mask has another length or leaves nothing.
+        """
+        wanted = np.asarray(mask)
+        if wanted.dtype == bool and wanted.shape != (len(self),):
+            raise ValueError(f"expected a mask of shape ({len(self)},), got {wanted.shape}")
+        rows = np.flatnonzero(wanted) if wanted.dtype == bool else wanted.astype(np.intp)
+        if not len(rows):
+            raise ValueError("no item was selected")
+        layers = {
+            name: layer.subset(rows) if isinstance(layer, storage.StoredLayer)
+            else np.asarray(layer)[rows]
+            for name, layer in self.layers.items()
+        }  # fmt: skip
+        return replace(self, layers=layers, items=self.items.iloc[rows])
+
+    def with_labels(self, corpus: Corpus | pd.DataFrame) -> Features:
+        """Return the features with all labels of a corpus, matched by utterance id.
+
+        Raises
+        ------
+        ValueError
+            If an item is not in the corpus.
+        """
+        table = corpus.table if isinstance(corpus, Corpus) else corpus
+        lost = self.items.index.difference(table.index)
+        if len(lost):
+            raise ValueError(
+                f"{len(lost)} of {len(self)} items are not in the corpus, first {lost[0]!r}"
+            )
+        items = self.items.copy()
+        items[list(table.columns)] = table.loc[items.index]
+        return replace(self, items=items)
+
+    def __repr__(self) -> str:
+        return f"Features({len(self)} items, layers {list(self.layers)})"
+
+
+def load_features(path: str | Path) -> Features:
+    """Load features that `extract` stored; layers stay on the disk until they are used.
+
+    Parameters
+    ----------
+    path
+        The store folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is no store.
+    ValueError
+        If the extraction has not finished.
+    """
+    folder = Path(path)
+    record = storage.read_record(folder)
+    items = storage.read_items(folder, record["columns"])
+    failures = tuple(Failure(**failure) for failure in record["failures"])
+    layers = storage.read_layers(folder, list(items.index))
+    return Features(layers, items, record["provenance"], failures)
+
+
+def extract(
+    corpus: Corpus,
+    extractor: Extractor,
+    *,
+    layers: str | Sequence[str] = "*",
+    pool: str | Pooling = "mean",
+    store: str | Path | None = None,
+    batch_seconds: float | Literal["auto"] = "auto",
+    workers: int | Literal["auto"] = "auto",
+    errors: Literal["raise", "record"] = "raise",
+    progress: bool = True,
+) -> Features:
+    """Extract every layer of every utterance, pooled over time.
+
+    Parameters
+    ----------
+    corpus
+        The utterances. All headers are read before anything runs.
+    extractor
+        One of `speechprobe.extractors`, or any object with `name`, `sample_rate` and a call
+        ``signal -> {layer: (n_frames, n_dims)}``.
+    layers
+        Which layers to keep, as in `capture`; all by default.
+    pool
+        "mean", "mean_std", "max", or a pooling function, see `speechprobe.pooling`.
+    store
+        Folder for the features. If it holds some of them already, from the same extractor and
+        pooling, the rest is extracted; a killed run is taken up so.
+    batch_seconds
+        Most seconds of audio in a batch; "auto" is one utterance on a CPU and 120 s on a GPU.
+    workers
+        Threads that read sound files ahead.
+    errors
+        "raise" stops with one error at the first utterance that fails, what can be seen in the
+        headers before anything runs; "record" goes on and lists them in `failures`.
+    progress
+        Show a progress bar where the output is a terminal.
+
+    Returns
+    -------
+    features
+        Rows in the order of the corpus, without those that failed.
+
+    Raises
+    ------
+    ValueError
+        If an utterance fails, a layer pattern matches nothing, or the store is of other features.
+    TypeError
+        If the object is no extractor.
+
+    Examples
+    --------
+    >>> import tempfile, speechprobe as sp
+    >>> from speechprobe import audio
+    >>> root = tempfile.mkdtemp()
+    >>> audio.write(f"{root}/a.flac", np.sin(np.arange(16_000) / 9), 16_000)
+    >>> features = extract(sp.datasets.load_folder(root), sp.extractors.LogMel(n_mels=40))
+    >>> features["logmel"].shape
+    (1, 40)
+    """
+    if errors not in ("raise", "record"):
+        raise ValueError(f"errors must be 'raise' or 'record', got {errors!r}")
+    check_facts(extractor)
+    run = _Run(extractor, layers, pooling.resolve(pool), strict=errors == "raise")
+    identity = run.identity()
+    keep = _Disk(storage.Store(store, identity), corpus) if store is not None else _Memory()
+    sources = run.usable([u for u in _sources(corpus) if u[0] not in keep.done])
+    batches = engines.run_serial(
+        sources,
+        extractor,
+        run.pool,
+        batch_seconds=engines.resolve_batch_seconds(batch_seconds, extractor),
+        workers=engines.resolve_workers(workers),
+    )
+    bar = tqdm(
+        total=len(sources), desc=extractor.name, unit="utt", disable=None if progress else True
+    )
+    started = time.perf_counter()
+    with bar:
+        keep.take(run.checked(batches, bar))
+    cost = {"seconds": round(time.perf_counter() - started, 3)}
+    return keep.finish(corpus, run.failures, identity | run.facts(corpus) | cost)
+
+
+def _sources(corpus: Corpus) -> Iterator[tuple[str, str]]:
+    return zip(corpus.table.index, map(str, corpus.column("path")), strict=True)
+
+
+class _Run:
+    """One extraction: its settings, what it has refused, and the layers it has settled on."""
+
+    def __init__(
+        self, extractor: Extractor, layers: str | Sequence[str], pool: Pooling, *, strict: bool
+    ) -> None:
+        self.extractor, self.pool, self.strict = extractor, pool, strict
+        self.patterns = [layers] if isinstance(layers, str) else list(layers)
+        self.failures: list[tuple[Source, Exception]] = []
+        self.chosen: list[str] = []
+        known = getattr(extractor, "layers", None)
+        if isinstance(known, tuple):
+            select_layers(known, self.patterns)  # a wrong pattern raises before anything runs
+
+    def identity(self) -> dict[str, Any]:
+        made_by = getattr(self.extractor, "provenance", None)
+        if not isinstance(made_by, Mapping):
+            made_by = _fingerprint.of_object(self.extractor) | {"name": self.extractor.name}
+        pool = pooling.name_of(self.pool)
+        return {"extractor": dict(made_by), "layers": self.patterns, "pool": pool}
+
+    def facts(self, corpus: Corpus) -> dict[str, Any]:
+        return {
+            "corpus": corpus.name,
+            "padding_error": getattr(self.extractor, "padding_error", None),
+            "device": str(getattr(self.extractor, "device", "cpu")),
+            "versions": _fingerprint.versions(),
+        }
+
+    def usable(self, utterances: Sequence[tuple[str, str]]) -> list[Source]:
+        """Return those whose header is sound; the others fail now, before anything runs."""
+        headers = audio.read_headers([path for _, path in utterances])
+        sources: list[Source] = []
+        suspects: list[Source] = []
+        longest = getattr(self.extractor, "max_seconds", None)
+        for (key, path), header in zip(utterances, headers, strict=True):
+            if not isinstance(header, audio.Header):
+                self.failures.append((Source(key, path, 0.0), header))
+            elif longest is not None and header.duration > longest:
+                message = (
+                    f"{path}: {header.duration:.1f} s; {self.extractor.name} takes {longest:g} s"
+                )
+                self.failures.append((Source(key, path, header.duration), ValueError(message)))
+            else:
+                sources.append(Source(key, path, header.duration))
+                suspects += [sources[-1]] if header.may_hold_nan else []
+        if self.strict:
+            self._read_through(suspects)
+        self._raise_if_strict(len(utterances))
+        return sources
+
+    def _read_through(self, suspects: Sequence[Source]) -> None:
+        # Only floating-point files can hold NaN, and no header shows it.
+        for source in suspects:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # silence is told of when it is extracted
+                    audio.read(source.path)
+            except (OSError, ValueError) as error:
+                self.failures.append((source, error))
+
+    def checked(self, batches: Iterator[engines.Done], bar: Any) -> Iterator[engines.Done]:
+        """Pass batches on with the chosen layers only; raise or note what failed."""
+        for done in batches:
+            self.failures += done.failures
+            if done.sources:
+                yield replace(done, layers=self._choose(done))
+            self._raise_if_strict(bar.total)
+            bar.update(len(done.sources) + len(done.failures))
+
+    def _choose(self, done: engines.Done) -> dict[str, NDArray[np.float32]]:
+        chosen = select_layers(done.layers, self.patterns)
+        if self.chosen and chosen != self.chosen:
+            raise ValueError(
+                f"{self.extractor.name!r} gave layers {chosen} for utterance "
+                f"{done.sources[0].id!r} but {self.chosen} before"
+            )
+        self.chosen = chosen
+        return {name: done.layers[name] for name in chosen}
+
+    def _raise_if_strict(self, n_utterances: int) -> None:
+        if self.failures and self.strict:
+            source, error = self.failures[0]
+            raise ValueError(
+                f"{len(self.failures)} of {n_utterances} utterances cannot be used, first "
+                f"{source.id!r}: {error}. Leave them out, or go on without them by errors='record'"
+            ) from error
+
+
+class _Memory:
+    """Keeps features in memory."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, float] = {}
+        self._parts: list[Mapping[str, NDArray[np.float32]]] = []
+
+    def take(self, batches: Iterator[engines.Done]) -> None:
+        for batch in batches:
+            self.done.update({source.id: source.duration for source in batch.sources})
+            self._parts.append(batch.layers)
+
+    def finish(
+        self,
+        corpus: Corpus,
+        failures: Sequence[tuple[Source, Exception]],
+        provenance: Mapping[str, Any],
+    ) -> Features:
+        items, listed = _outcome(corpus, self.done, failures)
+        order = pd.Index(list(self.done)).get_indexer(items.index)
+        layers = {
+            name: np.concatenate([part[name] for part in self._parts])[order]
+            for name in self._parts[0]
+        }
+        return Features(layers, items, provenance, listed)
+
+
+class _Disk:
+    """Keeps features in a store."""
+
+    def __init__(self, store: storage.Store, corpus: Corpus) -> None:
+        self._store = store
+        self.done = store.done
+        self._require_unchanged(corpus)
+
+    def _require_unchanged(self, corpus: Corpus) -> None:
+        if "duration" not in corpus.table:
+            return
+        for key, now in corpus.table["duration"].items():
+            before = self.done.get(str(key), now)
+            if abs(before - now) > 1e-3:
+                raise ValueError(
+                    f"{self._store.folder}: utterance {key!r} lasted {before:.3f} s when it was "
+                    f"extracted and lasts {now:.3f} s now; give another store folder"
+                )
+
+    def take(self, batches: Iterator[engines.Done]) -> None:
+        waiting: list[engines.Done] = []
+        since = time.monotonic()
+        try:
+            for batch in batches:
+                waiting.append(batch)
+                full = sum(len(done.sources) for done in waiting) >= FLUSH_ROWS
+                if full or time.monotonic() - since > FLUSH_SECONDS:
+                    self._flush(waiting)
+                    since = time.monotonic()
+        finally:
+            self._flush(waiting)
+
+    def _flush(self, waiting: list[engines.Done]) -> None:
+        if waiting:
+            sources = [source for done in waiting for source in done.sources]
+            names = list(waiting[0].layers)
+            self._store.write(
+                [source.id for source in sources],
+                [source.duration for source in sources],
+                {name: np.concatenate([done.layers[name] for done in waiting]) for name in names},
+            )
+            waiting.clear()
+
+    def finish(
+        self,
+        corpus: Corpus,
+        failures: Sequence[tuple[Source, Exception]],
+        provenance: Mapping[str, Any],
+    ) -> Features:
+        items, listed = _outcome(corpus, self.done, failures)
+        self._store.finish(items, provenance, [failure._asdict() for failure in listed])
+        return load_features(self._store.folder)
+
+
+def _outcome(
+    corpus: Corpus, done: Mapping[str, float], failures: Sequence[tuple[Source, Exception]]
+) -> tuple[pd.DataFrame, tuple[Failure, ...]]:
+    listed = tuple(Failure(source.path, str(error)) for source, error in failures)
+    items = corpus.table[corpus.table.index.isin(list(done))]
+    if items.empty:
+        raise ValueError(
+            f"none of the {len(corpus)} utterances of {corpus.name!r} could be used, first: "
+            f"{listed[0].error}"
+        )
+    return items, listed

@@ -1,0 +1,5 @@
+"""Probing all layers of a model, and the scores that come of it."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,137 @@
+"""The target of a probe and its metrics, checked before anything is fitted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import is_classifier, is_regressor
+
+from speechprobe.datasets.splits import Split
+from speechprobe.metrics.uncertainty import score_or_nan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Metric = Callable[[Any, Any], float]
+
+
+class Target:
+    """The target as numbers or class codes, checked against the probe."""
+
+    def __init__(self, items: pd.DataFrame, target: str, probe: Any) -> None:
+        if target not in items:
+            raise KeyError(f"no label {target!r} among {list(items.columns)}")
+        values = items[target]
+        if values.isna().any():
+            lost = items.index[values.isna()]
+            raise ValueError(
+                f"target {target!r}: {len(lost)} of {len(items)} items have none, first "
+                f"{lost[0]!r}; keep the others with features.select(features.items[{target!r}]"
+                ".notna())"
+            )
+        self.name = target
+        self.truth: NDArray[Any]
+        self.classes: NDArray[Any] | None = None
+        if is_classifier(probe):
+            self._encode(values)
+        elif is_regressor(probe):
+            self._as_numbers(values)
+        else:
+            raise TypeError(
+                "the probe must be a scikit-learn classifier or regressor, got "
+                f"{type(probe).__name__}"
+            )
+
+    def _encode(self, values: pd.Series[Any]) -> None:
+        raw = values.to_numpy()
+        self.classes, self.truth = np.unique(raw, return_inverse=True)
+        if len(self.classes) < 2:
+            raise ValueError(
+                f"target {self.name!r} has one class only ({self.classes[0]!r}) in {len(raw)} items"
+            )
+        fractional = np.issubdtype(raw.dtype, np.floating) and (raw != np.rint(raw)).any()
+        if fractional and len(self.classes) > 10:
+            raise ValueError(
+                f"target {self.name!r} has {len(self.classes)} different fractional values; a "
+                "classifier wants classes: take a regressor, or bin the label"
+            )
+
+    def _as_numbers(self, values: pd.Series[Any]) -> None:
+        if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+            raise ValueError(
+                f"target {self.name!r} holds {values.dtype} such as {values.iloc[0]!r}; a "
+                "regressor wants numbers: take a classifier"
+            )
+        self.truth = values.to_numpy(dtype=np.float64)
+        if not np.isfinite(self.truth).all():
+            raise ValueError(f"target {self.name!r} holds infinite values")
+        if self.truth.min() == self.truth.max():
+            raise ValueError(
+                f"target {self.name!r} is {self.truth[0]:g} for all {len(values)} items"
+            )
+
+    def check_folds(self, folds: Sequence[Split]) -> None:
+        """Raise if a fold trains on one class; warn if it tests a class that it never saw."""
+        for number, fold in enumerate(folds if self.classes is not None else ()):
+            seen = np.unique(self.truth[np.concatenate([fold.train, fold.validation])])
+            if len(np.unique(self.truth[fold.train])) < 2:
+                raise ValueError(
+                    f"fold {number} trains on one class of {self.name!r} only "
+                    f"({self.decode(seen[:1])[0]!r}); use fewer folds or another split"
+                )
+            unseen = np.setdiff1d(self.truth[fold.test], seen)
+            if len(unseen):
+                warnings.warn(
+                    f"fold {number} tests classes of {self.name!r} that it never trains on: "
+                    f"{self.decode(unseen).tolist()}",
+                    stacklevel=3,
+                )
+
+    def decode(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return class codes as classes; numbers as they are."""
+        return values if self.classes is None else self.classes[values.astype(np.intp)]
+
+    def shuffled(self, groups: NDArray[np.intp], n_shuffles: int) -> list[NDArray[Any]]:
+        """Return shuffles: between groups if the target is constant in each, else between items."""
+        generator = np.random.default_rng(0)
+        first = np.unique(groups, return_index=True)[1]
+        of_group = self.truth[first]
+        if len(first) < len(groups) and np.array_equal(of_group[groups], self.truth):
+            return [generator.permutation(of_group)[groups] for _ in range(n_shuffles)]
+        return [generator.permutation(self.truth) for _ in range(n_shuffles)]
+
+
+class Measure:
+    """A metric, tried before anything is fitted: its name and whether higher is better."""
+
+    def __init__(self, metric: Metric, truth: NDArray[Any]) -> None:
+        self.metric = metric
+        self.name = getattr(metric, "__name__", None) or type(metric).__name__
+        perfect = self._try(truth, truth)
+        others = [np.random.default_rng(seed).permutation(truth) for seed in range(5)]
+        self.higher_is_better = bool(perfect >= np.mean([self._try(truth, x) for x in others]))
+
+    def _try(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        try:
+            return float(self.metric(truth, prediction))
+        except Exception as error:
+            raise ValueError(
+                f"the metric {self.name!r} fails on this target ({len(np.unique(truth))} different "
+                f"values): {error}"
+            ) from error
+
+    def of(self, truth: NDArray[Any], predictions: Sequence[NDArray[Any]]) -> float:
+        """Return the mean over seeds; NaN where the metric does not exist."""
+        return float(np.mean([score_or_nan(self.metric, truth, each) for each in predictions]))
+
+
+def measures_of(metrics: Metric | Sequence[Metric], truth: NDArray[Any]) -> list[Measure]:
+    """Return the metrics, each tried on the truth."""
+    listed = [metrics] if callable(metrics) else list(metrics)
+    if not listed:
+        raise ValueError("at least one metric is needed, such as metrics.r2")
+    return [Measure(metric, truth) for metric in listed]

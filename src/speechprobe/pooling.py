@@ -1,0 +1,163 @@
+"""Turns frames into one vector an utterance, over the valid frames only.
+
+Conventions
+-----------
+A pooling is any callable ``(frames, lengths) -> vectors``: `frames` a tensor (B, T, D), `lengths`
+an integer tensor (B,), on any device, with the number of valid frames of each row
+(1 <= length <= T), the result (B, D'). It runs where the frames are, inside the hook. Sums are
+taken in float32 or wider. Frames beyond a row's length never count, whatever they hold, NaN
+included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Pooling: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
+def mean(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Mean over the valid frames.
+
+    Parameters
+    ----------
+    frames
+        Shape (B, T, D).
+    lengths
+        Shape (B,), valid frames of each row.
+
+    Returns
+    -------
+    vectors
+        Shape (B, D), float32 (float64 for float64 frames).
+
+    Examples
+    --------
+    >>> mean(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2]))
+    tensor([[2.]])
+    """
+    total = _valid(frames, lengths, 0.0).sum(dim=1)
+    return total / lengths.to(total)[:, None]
+
+
+def mean_std(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Mean and standard deviation (divided by n) over the valid frames, side by side.
+
+    Returns
+    -------
+    vectors
+        Shape (B, 2 D): the D means, then the D standard deviations.
+
+    Examples
+    --------
+    >>> mean_std(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2]))
+    tensor([[2., 1.]])
+    """
+    centre = mean(frames, lengths)
+    squares = (frames.to(centre.dtype) - centre[:, None]) ** 2
+    return torch.cat([centre, mean(squares, lengths).sqrt()], dim=1)
+
+
+def maximum(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Maximum over the valid frames.
+
+    Returns
+    -------
+    vectors
+        Shape (B, D).
+
+    Examples
+    --------
+    >>> maximum(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2]))
+    tensor([[3.]])
+    """
+    return _valid(frames, lengths, -torch.inf).amax(dim=1)
+
+
+def segments(k: int) -> Pooling:
+    """Return a pooling that takes the mean of each of k equal stretches of the valid frames.
+
+    Segment j of a row of n frames covers frames floor(j n / k) up to ceil((j + 1) n / k), so a row
+    with fewer than k frames repeats them instead of giving empty segments.
+
+    Parameters
+    ----------
+    k
+        Number of segments, at least 1.
+
+    Returns
+    -------
+    pooling
+        A callable giving (B, k D): the D values of segment 0, then of segment 1, and so on.
+
+    Raises
+    ------
+    ValueError
+        If `k` is less than 1.
+
+    Examples
+    --------
+    >>> frames = torch.arange(4.0).reshape(1, 4, 1)
+    >>> segments(2)(frames, torch.tensor([4]))
+    tensor([[0.5000, 2.5000]])
+    """
+    if k < 1:
+        raise ValueError(f"segments(k) needs k >= 1, got {k}")
+
+    def pool(frames: Tensor, lengths: Tensor) -> Tensor:
+        lengths = lengths.to(frames.device)
+        step = torch.arange(k, device=frames.device)
+        start = step * lengths[:, None] // k
+        stop = -((-(step + 1) * lengths[:, None]) // k)
+        time = torch.arange(frames.shape[1], device=frames.device)
+        inside = (time >= start[..., None]) & (time < stop[..., None])
+        values = _valid(frames, lengths, 0.0)
+        weights = inside.to(values) / (stop - start).to(values)[..., None]
+        return (weights @ values).flatten(1)
+
+    pool.__name__ = f"segments({k})"
+    return pool
+
+
+def resolve(pool: str | Pooling) -> Pooling:
+    """Return the pooling called by a name, or the callable itself.
+
+    Raises
+    ------
+    ValueError
+        If no pooling has that name.
+
+    Examples
+    --------
+    >>> resolve("mean") is mean
+    True
+    """
+    if callable(pool):
+        return pool
+    named: dict[str, Pooling] = {"mean": mean, "mean_std": mean_std, "max": maximum}
+    named["maximum"] = maximum
+    if pool not in named:
+        raise ValueError(
+            f"unknown pooling {pool!r}; use one of {', '.join(named)}, pooling.segments(k), "
+            "or any callable (frames (B, T, D), lengths (B,)) -> (B, D')"
+        )
+    return named[pool]
+
+
+def name_of(pool: Pooling) -> str:
+    """Name of a pooling for provenance."""
+    return getattr(pool, "__name__", type(pool).__name__)
+
+
+def _valid(frames: Tensor, lengths: Tensor, fill: float) -> Tensor:
+    values = frames if frames.dtype in (torch.float32, torch.float64) else frames.float()
+    # Lengths kept on the CPU answer this without waiting for the device, and save a copy.
+    if lengths.device.type == "cpu" and int(lengths.min()) >= frames.shape[1]:
+        return values
+    time = torch.arange(frames.shape[1], device=frames.device)
+    padded = time >= lengths.to(frames.device)[:, None]
+    return values.masked_fill(padded[..., None], fill)
