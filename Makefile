@@ -25,7 +25,7 @@ demo: install
 	$(RUN)/python examples/quickstart.py
 
 test: install
-	$(RUN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(WORKERS)
 
 check: install
 	$(RUN)/ruff check .

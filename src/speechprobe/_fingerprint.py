@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,11 +15,13 @@ import torch
 from torch import nn
 
 _PLAIN = (str, int, float, bool, type(None), np.integer, np.floating)
+_WEIGHTS = (nn.Module, torch.Tensor, np.ndarray)
+_DEEPEST = 6
 
 
 def of_module(module: nn.Module) -> str:
-    """Return the SHA-256 of all parameters and buffers: names, shapes, types and values."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of a network: its parts as printed, its parameters and buffers."""
+    digest = hashlib.sha256(repr(module).encode())
     for name, tensor in sorted(module.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
@@ -25,39 +29,80 @@ def of_module(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def of_object(thing: Any) -> dict[str, Any]:
-    """Return what identifies an object of the user's: its class, code and attributes.
+def of_object(thing: Any) -> Any:
+    """Return what identifies an object of the user's, as JSON values: class, code and settings.
 
-    Two extractors with the same name but other code or other settings differ; attributes that are
-    neither plain values, arrays nor networks are not looked into.
+    Two extractors or poolings with the same name but other code, other settings, other bound or
+    closed-over values, or other weights differ. Attributes whose name starts with an underscore are
+    working state (caches, counters) and do not count, unless they are weights. Our own code is
+    told by its settings alone: a new docstring must not make a store useless.
     """
-    kind = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
-    facts: dict[str, Any] = {"class": f"{kind.__module__}.{kind.__qualname__}"}
-    try:
-        facts["code"] = hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()[:16]
-    except (OSError, TypeError):
-        facts["code"] = None
-    attributes = {name: _of_value(value) for name, value in sorted(_attributes(thing).items())}
-    return facts | {"settings": {name: found for name, found in attributes.items() if found}}
+    return _of(thing, _DEEPEST)
 
 
-def _attributes(thing: Any) -> dict[str, Any]:
-    names = [*getattr(thing, "__dict__", {}), *getattr(type(thing), "__slots__", ())]
-    return {name: getattr(thing, name, None) for name in names if not name.startswith("__")}
-
-
-def _of_value(value: Any) -> str | None:
-    if isinstance(value, nn.Module):
-        return of_module(value)
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}:{hashlib.sha256(value.tobytes()).hexdigest()[:16]}"
+def _of(value: Any, depth: int) -> Any:
     if isinstance(value, _PLAIN):
         return repr(value)
-    if isinstance(value, tuple | list) and all(isinstance(part, _PLAIN) for part in value):
-        return repr(list(value))
-    return None
+    if isinstance(value, nn.Module):
+        return of_module(value)
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return _of_array(value)
+    return type(value).__qualname__ if depth == 0 else _of_container(value, depth)
+
+
+def _of_container(value: Any, depth: int) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _of(part, depth - 1) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_of(part, depth - 1) for part in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_of(part, depth - 1) for part in value), key=str)
+    if isinstance(value, functools.partial):
+        return {"partial": _of([value.func, value.args, value.keywords], depth)}
+    return _of_code_and_state(value, depth)
+
+
+def _of_array(value: torch.Tensor | np.ndarray[Any, Any]) -> str:
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+    digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+    return f"{array.dtype}{array.shape}:{digest}"
+
+
+def _of_code_and_state(value: Any, depth: int) -> dict[str, Any]:
+    kind = value if inspect.isroutine(value) or inspect.isclass(value) else type(value)
+    place = f"{getattr(kind, '__module__', None)}.{getattr(kind, '__qualname__', kind)}"
+    facts: dict[str, Any] = {"class": place}
+    if not place.startswith("speechprobe."):
+        facts["code"] = _of_code(kind)
+    state = _state(value)
+    if state:
+        facts["settings"] = {name: _of(part, depth - 1) for name, part in sorted(state.items())}
+    return facts
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """Return what an object or a function carries along."""
+    if inspect.ismethod(value):
+        return {"self": value.__self__}
+    if inspect.isfunction(value):
+        defaults = {"defaults": value.__defaults__} if value.__defaults__ else {}
+        return dict(inspect.getclosurevars(value).nonlocals) | defaults
+    if inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
+        return {}
+    names = [*getattr(value, "__dict__", {}), *getattr(type(value), "__slots__", ())]
+    state = {name: getattr(value, name, None) for name in names if not name.startswith("__")}
+    return {
+        name: part
+        for name, part in state.items()
+        if not name.startswith("_") or isinstance(part, _WEIGHTS)
+    }
+
+
+def _of_code(kind: Any) -> str | None:
+    try:
+        return hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()[:16]
+    except (OSError, TypeError):
+        return None
 
 
 def versions() -> dict[str, str]:

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
     Signal = NDArray[np.float32]
 
-EXTENSIONS = frozenset(f".{name.lower()}" for name in soundfile.available_formats()) | {".oga"}
+# What libsndfile reads by itself; headerless ".raw" is not among it.
+EXTENSIONS = frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"}
+    | {".w64", ".rf64", ".sph", ".nist", ".sd2", ".voc"}
+)
+_NOT_SOUND = (soundfile.LibsndfileError, RuntimeError, TypeError)
 _FLOAT_SUBTYPES = {"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III"}
 
 
@@ -100,7 +105,7 @@ def read(path: str | Path, sample_rate: int | None = None) -> Signal:
     _require_file(path)
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except _NOT_SOUND as error:
         raise ValueError(f"{path}: cannot be decoded as sound ({_reason(error)})") from error
     return _as_signal(samples, int(rate), path, sample_rate)
 
@@ -110,13 +115,13 @@ def _as_signal(
 ) -> Signal:
     if not len(samples):
         raise ValueError(f"{path}: the file holds no samples; remove it from the corpus")
-    signal = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(signal).all():
-        n_bad = int((~np.isfinite(signal)).sum())
+    n_bad = int((~np.isfinite(samples)).any(axis=1).sum())
+    if n_bad:
         raise ValueError(
-            f"{path}: {n_bad} of {len(signal)} samples are NaN or infinite; "
+            f"{path}: {n_bad} of {len(samples)} samples are NaN or infinite; "
             "repair the file or remove it from the corpus"
         )
+    signal = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if not signal.any():
         warnings.warn(f"{path}: every sample is zero (digital silence)", stacklevel=3)
     return signal if wanted in (None, rate) else resample(signal, rate, int(wanted or rate))
@@ -169,7 +174,9 @@ def resample(signal: Signal, sample_rate: int, wanted: int) -> Signal:
 
     resampler = _resampler(sample_rate, wanted)
     with torch.inference_mode():
-        result: Signal = resampler(torch.from_numpy(np.ascontiguousarray(signal))).numpy()
+        result: Signal = resampler(
+            torch.from_numpy(np.require(signal, np.float32, ["C", "W"]))
+        ).numpy()
     return result
 
 
@@ -206,7 +213,7 @@ def read_header(path: str | Path) -> Header:
     _require_file(path)
     try:
         info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except _NOT_SOUND as error:
         raise ValueError(f"{path}: cannot be read as sound ({_reason(error)})") from error
     if info.frames <= 0:
         raise ValueError(f"{path}: the file holds no samples; remove it from the corpus")

@@ -79,7 +79,8 @@ def run_serial(
     Yields
     ------
     done
-        One a batch; `layers` holds one row for each of `sources`.
+        One a batch, or one an utterance of a batch that fails; `layers` holds one row for each of
+        `sources`.
     """
     batches = [
         batch
@@ -96,7 +97,7 @@ def run_serial(
     flat = (source for batch in batches for source in batch)
     signals = _read_ahead(flat, read, workers)
     for batch in batches:
-        yield _extract(batch, [next(signals) for _ in batch], extractor, pool)
+        yield from _extract(batch, [next(signals) for _ in batch], extractor, pool)
 
 
 def pack(sources: Sequence[Source], batch_seconds: float) -> list[list[Source]]:
@@ -153,32 +154,21 @@ def _extract(
     signals: Sequence[Signal | Exception],
     extractor: Extractor,
     pool: Pooling,
-) -> Done:
-    good = [
-        (source, s) for source, s in zip(batch, signals, strict=True) if isinstance(s, np.ndarray)
-    ]
-    failed = [
-        (source, s) for source, s in zip(batch, signals, strict=True) if isinstance(s, Exception)
-    ]
+) -> Iterator[Done]:
+    read = list(zip(batch, signals, strict=True))
+    good = [(source, signal) for source, signal in read if isinstance(signal, np.ndarray)]
+    failed = tuple((source, error) for source, error in read if isinstance(error, Exception))
     try:
         layers = _pooled([signal for _, signal in good], extractor, pool) if good else {}
-        return Done(tuple(source for source, _ in good), layers, tuple(failed))
+        yield Done(tuple(source for source, _ in good), layers, failed)
     except Exception as error:
         if len(good) == 1:
-            return Done((), {}, (*failed, (good[0][0], error)))
-    # One of them breaks the batch: alone, each shows whether it is the one.
-    parts = [_extract([source], [signal], extractor, pool) for source, signal in good]
-    return _joined(parts, failed)
-
-
-def _joined(parts: Sequence[Done], failed: Sequence[tuple[Source, Exception]]) -> Done:
-    whole = [part for part in parts if part.sources]
-    names = list(whole[0].layers) if whole else []
-    return Done(
-        tuple(source for part in whole for source in part.sources),
-        {name: np.concatenate([part.layers[name] for part in whole]) for name in names},
-        (*failed, *(failure for part in parts for failure in part.failures)),
-    )
+            yield Done((), {}, (*failed, (good[0][0], error)))
+            return
+        # One of them breaks the batch: alone, each shows whether it is the one.
+        yield Done((), {}, failed)
+        for source, signal in good:
+            yield from _extract([source], [signal], extractor, pool)
 
 
 def _pooled(signals: Sequence[Signal], extractor: Extractor, pool: Pooling) -> Layers:
@@ -186,6 +176,12 @@ def _pooled(signals: Sequence[Signal], extractor: Extractor, pool: Pooling) -> L
         layers = extractor.extract_batch(signals, pool)
     else:
         single = [check_frames(extractor(signal), extractor.name) for signal in signals]
+        for frames in single[1:]:
+            if list(frames) != list(single[0]):
+                raise ValueError(
+                    f"{extractor.name!r} gave layers {list(frames)} for one utterance and "
+                    f"{list(single[0])} for another"
+                )
         layers = {
             name: np.stack([pool_frames(frames[name], pool) for frames in single])
             for name in single[0]

@@ -104,6 +104,8 @@ class Features:
             If the mask has another length or leaves nothing.
         """
         wanted = np.asarray(mask)
+        if wanted.dtype == object and all(isinstance(each, bool | np.bool_) for each in wanted):
+            wanted = wanted.astype(bool)
         if wanted.dtype == bool and wanted.shape != (len(self),):
             raise ValueError(f"expected a mask of shape ({len(self)},), got {wanted.shape}")
         rows = np.flatnonzero(wanted) if wanted.dtype == bool else wanted.astype(np.intp)
@@ -267,7 +269,9 @@ class _Run:
         made_by = getattr(self.extractor, "provenance", None)
         if not isinstance(made_by, Mapping):
             made_by = _fingerprint.of_object(self.extractor) | {"name": self.extractor.name}
-        pool = pooling.name_of(self.pool)
+        pool: Any = pooling.name_of(self.pool)
+        if getattr(self.pool, "__module__", "") != pooling.__name__:
+            pool = {"name": pool} | _fingerprint.of_object(self.pool)
         return {"extractor": dict(made_by), "layers": self.patterns, "pool": pool}
 
     def facts(self, corpus: Corpus) -> dict[str, Any]:

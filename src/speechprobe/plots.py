@@ -8,8 +8,9 @@ colour-blind readers tell apart.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,9 +20,11 @@ from speechprobe.layers.scores import LayerScore, LayerScores
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 Section = LayerScores | Mapping[str, LayerScores]
 
+MOST_COLUMNS = 3
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -68,16 +71,15 @@ def plot_layers(scores: Section | Sequence[Section], *, metric: str | None = Non
         for models in sections_of(scores)
         for name in ([metric] if metric else next(iter(models.values())).metrics)
     ]
-    n_layers = max(len(_axis(models)) for models, _ in panels)
-    width = max(5.0, 0.42 * n_layers + 2.0)
-    figure = Picture(figsize=(width * len(panels), 4.2), layout="constrained")
-    for axes, (models, name) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        layers = _axis(models)
-        for number, (model, each) in enumerate(models.items()):
-            _draw(axes, each.by_metric(name), model, COLOURS[number % len(COLOURS)], layers)
-        _finish(axes, layers, metric=name, target=_target(models))
+    n_columns = min(MOST_COLUMNS, len(panels))
+    n_rows = -(-len(panels) // n_columns)
+    width = max(4.5, 0.42 * max(len(_axis(models)) for models, _ in panels) + 2.0)
+    figure = Picture(figsize=(width * n_columns, 3.8 * n_rows + 0.4), layout="constrained")
+    places = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for axes, (models, name) in zip(places, panels, strict=False):
+        _draw_panel(axes, models, name)
+    for axes in places[len(panels) :]:
+        axes.remove()
     _add_legend(figure)
     return figure
 
@@ -116,18 +118,59 @@ def _axis(models: Mapping[str, LayerScores]) -> list[str]:
     )
 
 
+def _draw_panel(axes: Axes, models: Mapping[str, LayerScores], metric: str) -> None:
+    layers = _axis(models)
+    drawn = {model: each.by_metric(metric) for model, each in models.items()}
+    curves = {model: r for model, r in drawn.items() if len(r) > 1 or len(layers) == 1}
+    low, high = _limits([record for records in curves.values() for record in records])
+    for number, (model, records) in enumerate(drawn.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        if model in curves:
+            places = np.array([layers.index(record.layer) for record in records])
+            _draw(axes, places, records, model, colour, marker="o")
+        elif low <= records[0].score <= high:
+            places = np.array([-0.4, len(layers) - 0.6])
+            _draw(axes, places, records * 2, model, colour, linestyle="--")
+        else:
+            # A level far off would press all curves flat: it is named instead.
+            side = "below" if records[0].score < low else "above"
+            note = f"{model}: {records[0].score:.2f}, {side} this panel"
+            axes.plot([], [], color=colour, linestyle="--", label=model)
+            axes.text(0.02, 0.02, note, transform=axes.transAxes, color=colour, fontsize="small")
+    axes.set_ylim(low, high)
+    _finish(axes, layers, metric=metric, target=_target(models))
+
+
+def _limits(records: Sequence[LayerScore]) -> tuple[float, float]:
+    """Return the ends of the vertical axis: what the curves need, and a little more."""
+    values = [v for r in records for v in (r.score, r.low, r.high, r.floor) if math.isfinite(v)]
+    bottom, top = (min(values), max(values)) if values else (0.0, 1.0)
+    margin = 0.05 * (top - bottom) or 0.05
+    return bottom - margin, top + margin
+
+
 def _draw(
-    axes: Axes, records: list[LayerScore], model: str, colour: str, layers: list[str]
+    axes: Axes,
+    places: NDArray[Any],
+    records: Sequence[LayerScore],
+    model: str,
+    colour: str,
+    *,
+    marker: str = "",
+    linestyle: str = "-",
 ) -> None:
-    if len(records) == 1 and len(layers) > 1:
-        places, records = np.array([-0.4, len(layers) - 0.6]), records * 2
-        marker, line = "", "--"
-    else:
-        places = np.array([layers.index(record.layer) for record in records])
-        marker, line = "o", "-"
-    values = {name: np.array([getattr(record, name) for record in records])
-              for name in ("score", "low", "high", "floor")}  # fmt: skip
-    axes.plot(places, values["score"], color=colour, label=model or "score", marker=marker, ls=line)
+    values = {
+        name: np.array([getattr(record, name) for record in records])
+        for name in ("score", "low", "high", "floor")
+    }
+    axes.plot(
+        places,
+        values["score"],
+        color=colour,
+        marker=marker,
+        linestyle=linestyle,
+        label=model or "score",
+    )
     axes.fill_between(places, values["low"], values["high"], color=colour, alpha=0.15, linewidth=0)
     axes.plot(places, values["floor"], color=colour, linestyle=":", linewidth=1)
 

@@ -1,4 +1,4 @@
-"""The store of features: a folder of shards that survives being killed anywhere.
+r"""The store of features: a folder of shards that survives being killed anywhere.
 
 Layout
 ------
@@ -6,7 +6,7 @@ Layout
     What made the features (extractor, weights hash, pooling), the layers, the type of each label
     column, the order of the items, what failed.
 ``items.csv``
-    The labels, one row an item.
+    The labels, one row an item; a text that is missing is written ``\N``.
 ``part-00000.safetensors``, ...
     One tensor (n_rows, n_dims) a layer, float32; the metadata entry ``ids`` is the JSON list of
     the utterance ids of the rows, ``durations`` their lengths in seconds.
@@ -28,12 +28,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 FORMAT = 1
+_TEXT = ("object", "str", "string")
+_MISSING = r"\N"  # an empty text is not a missing one
 _RECORD, _ITEMS, _PARTIAL = "features.json", "items.csv", ".partial"
 
 
@@ -123,7 +125,9 @@ class Store:
             _require_same(
                 self.folder, json.loads(record.read_text("utf-8"))["identity"], self._identity
             )
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif self.folder.exists() and any(
+            not path.name.endswith(_PARTIAL) for path in self.folder.iterdir()
+        ):
             raise ValueError(
                 f"{self.folder} is not empty and holds no {_RECORD}; give a new or an empty folder"
             )
@@ -140,11 +144,16 @@ class Store:
         layers: Mapping[str, NDArray[np.float32]],
     ) -> None:
         """Write one shard: rows of all layers for these ids, which no other shard holds."""
-        path = self.folder / f"part-{len(self._shards):05d}.safetensors"
+        # After the highest number: a lost shard leaves a gap, and none is ever written over.
+        number = int(self._shards[-1].stem.split("-")[1]) + 1 if self._shards else 0
+        path = self.folder / f"part-{number:05d}.safetensors"
         tensors = {name: np.ascontiguousarray(rows, np.float32) for name, rows in layers.items()}
         facts = {"ids": json.dumps(list(ids)), "durations": json.dumps(list(durations))}
         with _replacing(path) as partial:
-            save_file(tensors, partial, metadata=facts | {"layers": json.dumps(list(layers))})
+            # Not save_file: it makes files that only their owner can read.
+            partial.write_bytes(
+                save(tensors, metadata=facts | {"layers": json.dumps(list(layers))})
+            )
         self._shards.append(path)
         self.done.update(zip(ids, durations, strict=True))
 
@@ -155,13 +164,15 @@ class Store:
         failures: Sequence[Mapping[str, str]],
     ) -> None:
         """Write the labels and the record of the finished run."""
+        columns = {str(name): str(items[name].dtype) for name in items}
+        text = [name for name, kind in columns.items() if kind in _TEXT]
         with _replacing(self.folder / _ITEMS) as partial:
-            items.to_csv(partial)
+            items.assign(**{name: items[name].fillna(_MISSING) for name in text}).to_csv(partial)
         record = {
             "format": FORMAT,
             "identity": self._identity,
             "provenance": _as_json(provenance),
-            "columns": {str(name): str(items[name].dtype) for name in items},
+            "columns": columns,
             "failures": list(failures),
         }
         _write_json(self.folder / _RECORD, record)
@@ -192,10 +203,10 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def read_items(folder: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """Return the labels with the types they had, so that a speaker "03" stays "03"."""
-    is_text = {name: str for name, kind in columns.items() if kind in ("object", "str", "string")}
+    is_text = {name: str for name, kind in columns.items() if kind in _TEXT}
     items = pd.read_csv(
         folder / _ITEMS, dtype={"id": str, **is_text}, keep_default_na=False,
-        na_values={name: [""] for name in columns},
+        na_values={name: [_MISSING] if name in is_text else [""] for name in columns},
     ).set_index("id")  # fmt: skip
     others = {name: kind for name, kind in columns.items() if name not in is_text}
     return items.astype(others)

@@ -30,18 +30,24 @@ def corpus_of_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> Corpus:
     names them; `speechprobe.extract` raises on them or records them.
     """
     table = pd.DataFrame.from_records(list(rows)).set_index("id")
-    return Corpus(name, with_headers(table, name))
+    for column in table.columns[table.isna().any()]:
+        # None, as documented, where pandas would infer text with NaN.
+        table[column] = table[column].astype(object).where(table[column].notna(), None)
+    return Corpus(name, with_headers(table, name, depth=3))
 
 
-def with_headers(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the table with `duration` (seconds) and `sample_rate` (Hz) from the headers."""
+def with_headers(table: pd.DataFrame, name: str, *, depth: int) -> pd.DataFrame:
+    """Return the table with `duration` (seconds) and `sample_rate` (Hz) from the headers.
+
+    A warning points `depth` calls above this one.
+    """
     headers = audio.read_headers(table["path"].tolist())
     failed = [header for header in headers if not isinstance(header, audio.Header)]
     if failed:
         warnings.warn(
             f"corpus {name!r}: {len(failed)} of {len(headers)} sound files cannot be read, "
             f"first: {failed[0]}",
-            stacklevel=4,
+            stacklevel=depth + 1,
         )
     readable = [header if isinstance(header, audio.Header) else None for header in headers]
     return table.assign(

@@ -69,6 +69,9 @@ class Utterance:
             )
         return self._columns[label][self._row]
 
+    def __contains__(self, label: str) -> bool:
+        return label in self._columns
+
     def get(self, label: str, default: Any = None) -> Any:
         """Return a label, or the default where the corpus does not have it."""
         return self[label] if label in self._columns else default
@@ -118,12 +121,8 @@ class Corpus:
             )
         if self.table.empty:
             raise ValueError(f"corpus {self.name!r} holds no utterance")
-        if not self.table.index.is_unique:
-            twice = self.table.index[self.table.index.duplicated()][0]
-            raise ValueError(f"corpus {self.name!r}: the utterance id {twice!r} occurs twice")
         table = self.table.copy(deep=False)
-        table.index = table.index.astype(str)
-        table.index.name = "id"
+        table.index = _as_ids(table.index, self.name)
         object.__setattr__(self, "table", table)
 
     def __len__(self) -> int:
@@ -131,7 +130,7 @@ class Corpus:
 
     @cached_property
     def _columns(self) -> dict[str, NDArray[Any]]:
-        return {str(name): self.table[name].to_numpy() for name in self.table.columns}
+        return {str(name): self.column(name) for name in self.table.columns}
 
     def __iter__(self) -> Iterator[Utterance]:
         columns = self._columns
@@ -157,7 +156,9 @@ class Corpus:
                 f"corpus {self.name!r} has no label {name!r}; it has {list(self.table.columns)}. "
                 f"Add it with corpus.label({name!r}, function_or_values)"
             )
-        return self.table[name].to_numpy()
+        values = self.table[name].to_numpy().view()
+        values.flags.writeable = False
+        return values
 
     def label(
         self, name: str, function_or_values: Callable[[Utterance], Any] | ArrayLike
@@ -200,6 +201,9 @@ class Corpus:
             ) from error
 
     def _aligned(self, series: pd.Series[Any], name: str) -> NDArray[Any]:
+        if not series.index.is_unique:
+            twice = series.index[series.index.duplicated()][0]
+            raise ValueError(f"label {name!r}: the Series has two values for utterance {twice!r}")
         missing = self.table.index.difference(series.index)
         if len(missing):
             raise ValueError(
@@ -214,7 +218,8 @@ class Corpus:
         Parameters
         ----------
         keep
-            A function Utterance -> bool, a boolean mask (n_utterances,), or a list of ids.
+            A function Utterance -> bool, a boolean mask (n_utterances,), or a list of ids. A
+            boolean Series is matched by utterance id, and a missing value in it is False.
 
         Raises
         ------
@@ -226,10 +231,17 @@ class Corpus:
         if callable(keep):
             mask = np.fromiter((bool(keep(u)) for u in self), dtype=bool, count=len(self))
             return self._where(mask)
+        if isinstance(keep, pd.Series) and pd.api.types.is_bool_dtype(keep):
+            keep = self._aligned(keep.fillna(value=False), "mask").astype(bool)
         wanted = np.asarray(keep)
+        if wanted.ndim != 1:
+            raise ValueError(
+                f"select wants a function, a mask or a list of ids, got {keep!r}; "
+                "one utterance is corpus[id]"
+            )
         if wanted.dtype == bool:
             return self._where(wanted)
-        unknown = [key for key in wanted if key not in self.table.index]
+        unknown = [key for key in wanted.tolist() if key not in self.table.index]
         if unknown:
             raise KeyError(
                 f"corpus {self.name!r} has no utterance {unknown[0]!r} "
@@ -264,3 +276,15 @@ class Corpus:
     def __repr__(self) -> str:
         n_speakers = self.table["speaker"].nunique()
         return f"Corpus({self.name!r}, {len(self)} utterances, {n_speakers} speakers)"
+
+
+def _as_ids(index: pd.Index[Any], name: str) -> pd.Index[str]:
+    if index.isna().any():
+        row = int(np.flatnonzero(index.isna())[0])
+        raise ValueError(f"corpus {name!r}: row {row} has no utterance id")
+    ids: pd.Index[str] = pd.Index(index.astype(str), name="id")
+    if not ids.is_unique:
+        raise ValueError(
+            f"corpus {name!r}: the utterance id {ids[ids.duplicated()][0]!r} occurs twice"
+        )
+    return ids

@@ -86,7 +86,7 @@ def load_emodb(root: str | Path) -> Corpus:
     """
     folder = require_folder(root, _LAYOUT)
     folder = folder / "wav" if (folder / "wav").is_dir() else folder
-    files = sorted(folder.glob("*.wav"))
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".wav")
     if not files:
         raise FileNotFoundError(f"{folder}: holds no WAV file. Layout: {_LAYOUT}")
     return corpus_of_rows("emodb", [_row(path) for path in files])

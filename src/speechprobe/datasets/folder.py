@@ -80,7 +80,7 @@ def _row(
     except Exception as error:
         raise ValueError(f"the label function failed on {relative}: {error!r}") from error
     identity = {"id": relative.with_suffix("").as_posix(), "path": str(path)}
-    return identity | {"speaker": path.parent.name} | found
+    return identity | {"speaker": path.resolve().parent.name} | found
 
 
 def load_table(
@@ -104,7 +104,7 @@ def load_table(
     FileNotFoundError
         If the CSV does not exist.
     ValueError
-        If a needed column is missing, or a path or an id is empty or occurs twice.
+        If a needed column is missing, a path or an id is empty, or an id occurs twice.
 
     Examples
     --------
@@ -117,15 +117,18 @@ def load_table(
         if not source.is_file():
             raise FileNotFoundError(f"{source}: no such CSV file")
         root = source.parent if root is None else root
-        frame = pd.read_csv(source, dtype={"id": str, "speaker": str, "path": str})
+        text = {"id": str, "speaker": str, "path": str}
+        # Only an empty cell is missing: "NA" and "null" are words, and may be names.
+        frame = pd.read_csv(source, dtype=text, keep_default_na=False, na_values=[""])
         if "id" not in frame and "path" in frame:
             frame = frame.assign(id=frame["path"])
     table = frame.set_index("id") if "id" in frame else frame
     missing = [column for column in ("path", "speaker") if column not in table]
     if missing:
         raise ValueError(f"the table lacks the column(s) {missing}; it has {list(table.columns)}")
-    if table["path"].isna().any():
-        raise ValueError(f"row {table.index[table['path'].isna()][0]!r} of the table has no path")
+    empty = table["path"].isna() | (table["path"].astype(str).str.strip() == "")
+    if empty.any():
+        raise ValueError(f"row {table.index[empty][0]!r} of the table has no path")
     base = Path(root) if root is not None else Path()
     table = table.assign(path=[str(base / path) for path in table["path"]])
-    return Corpus(name, table if "duration" in table else with_headers(table, name))
+    return Corpus(name, table if "duration" in table else with_headers(table, name, depth=2))

@@ -10,6 +10,7 @@ if a group would stand on two sides. The same table and seed give the same split
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,14 +75,25 @@ def by_group(
         raise ValueError(f"fractions must be three shares that sum to 1, got {tuple(fractions)}")
     codes = group_codes(table, groups)
     order = np.random.default_rng(seed).permutation(codes.max() + 1)
-    cuts = np.rint(np.cumsum(shares)[:2] * len(order)).astype(int)
-    parts = np.split(order, cuts)
-    empty = [name for name, part, share in zip(Split._fields, parts, shares, strict=True)
-             if share > 0 and not len(part)]  # fmt: skip
-    if empty:
-        raise ValueError(f"{len(order)} groups of {groups!r} are too few: {empty} would be empty")
+    counts = _share_out(shares, len(order), groups)
+    parts = np.split(order, np.cumsum(counts)[:2])
     split = Split(*(np.flatnonzero(np.isin(codes, part)) for part in parts))
     return check(split, table, groups=groups)
+
+
+def _share_out(shares: NDArray[np.float64], n_groups: int, groups: str | None) -> Rows:
+    """Return how many groups each part gets: by largest remainder, none that is wanted empty."""
+    wanted = shares > 0
+    if wanted.sum() > n_groups:
+        raise ValueError(f"{n_groups} groups of {groups!r} are too few for {wanted.sum()} parts")
+    exact = shares * n_groups
+    counts = np.floor(exact + 1e-9).astype(np.intp)
+    rest = np.argsort(counts - exact, kind="stable")[: n_groups - counts.sum()]
+    counts[rest] += 1
+    for part in np.flatnonzero(wanted & (counts == 0)):
+        counts[np.argmax(counts)] -= 1
+        counts[part] = 1
+    return counts
 
 
 def k_fold(
@@ -127,14 +139,22 @@ def k_fold(
             f"{n_folds} folds need at least {n_folds} groups of {groups!r}, but there are "
             f"{n_groups}; lower n_folds or choose other groups"
         )
-    if stratify is None:
-        parts = GroupKFold(n_folds).split(codes, groups=codes)
-    else:
-        # With two folds a seeded shuffle is not needed; the greedy assignment is deterministic.
-        classes = pd.factorize(table[stratify])[0]
-        parts = StratifiedGroupKFold(n_folds).split(codes, classes, groups=codes)
-    tests = [test for _, test in parts]
+    classes = None if stratify is None else pd.factorize(_column(table, stratify))[0]
+    tests = _test_folds(codes, classes, n_folds)
     return [_fold(tests, k, table, groups) for k in range(n_folds)]
+
+
+def _test_folds(codes: Rows, classes: Rows | None, n_folds: int) -> list[Rows]:
+    """Return the test rows of each fold; stratified only where that leaves no fold empty."""
+    if classes is not None and np.bincount(classes).max() >= n_folds:
+        with warnings.catch_warnings():
+            # A class with fewer items than folds; probing warns of what that does to a fold.
+            warnings.simplefilter("ignore")
+            parts = StratifiedGroupKFold(n_folds).split(codes, classes, groups=codes)
+            tests = [test for _, test in parts]
+        if all(map(len, tests)):
+            return tests
+    return [test for _, test in GroupKFold(n_folds).split(codes, groups=codes)]
 
 
 def _fold(tests: list[Rows], k: int, table: pd.DataFrame, groups: str | None) -> Split:
@@ -162,9 +182,9 @@ def predefined(
     *,
     column: str,
     groups: str | None = "speaker",
-    train: Sequence[str] = ("train",),
-    validation: Sequence[str] = ("validation", "dev"),
-    test: Sequence[str] = ("test",),
+    train: str | Sequence[str] = "train",
+    validation: str | Sequence[str] = ("validation", "dev"),
+    test: str | Sequence[str] = "test",
 ) -> Split:
     """Split by a label that says where an item belongs, as official subsets do.
 
@@ -193,7 +213,8 @@ def predefined(
     [2]
     """
     values = _column(table, column)
-    parts = [np.flatnonzero(np.isin(values, list(names))) for names in (train, validation, test)]
+    wanted = [[part] if isinstance(part, str) else list(part) for part in (train, validation, test)]
+    parts = [np.flatnonzero(np.isin(values, names)) for names in wanted]
     for name, part in zip(Split._fields, parts, strict=True):
         if name != "validation" and not len(part):
             raise ValueError(
@@ -226,8 +247,22 @@ def with_validation(
     if len(split.validation) or len(present) < 2:
         return split
     drawn = np.random.default_rng(seed).permutation(present)
-    held_out = np.isin(codes, drawn[: max(1, round(fraction * len(present)))])
+    n_drawn = min(max(1, round(fraction * len(present))), len(present) - 1)
+    held_out = np.isin(codes, drawn[:n_drawn])
     return Split(split.train[~held_out], split.train[held_out], split.test)
+
+
+def without_validation(split: Split, table: pd.DataFrame, *, groups: str | None) -> Split:
+    """Return a split whose validation part trains.
+
+    Examples
+    --------
+    >>> split = Split(np.array([0]), np.array([1]), np.array([2]))
+    >>> without_validation(split, pd.DataFrame({"speaker": list("abc")}), groups="speaker").train
+    array([0, 1])
+    """
+    train = np.concatenate([split.train, split.validation])
+    return check(Split(train, split.validation[:0], split.test), table, groups=groups)
 
 
 def check(split: Split, table: pd.DataFrame, *, groups: str | None) -> Split:
@@ -258,10 +293,11 @@ def check(split: Split, table: pd.DataFrame, *, groups: str | None) -> Split:
     if straddling:
         values = (table.index if groups is None else table[groups]).to_numpy()
         listed = ", ".join(
-            f"{values[codes == code][0]!r} ({' and '.join(names)})"
+            f"{values[codes == code][:1].tolist()[0]!r} ({' and '.join(names)})"
             for code, names in list(straddling.items())[:5]
         )
-        raise ValueError(f"{len(straddling)} groups of {groups!r} straddle the split: {listed}")
+        kind = "items" if groups is None else f"groups of {groups!r}"
+        raise ValueError(f"{len(straddling)} {kind} straddle the split: {listed}")
     return split
 
 

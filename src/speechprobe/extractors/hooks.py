@@ -109,6 +109,8 @@ def module_layers(module: nn.Module, patterns: str | Sequence[str]) -> list[str]
         suffix = INPUT if pattern != bare else ""
         offered = select_layers(paths, _direct(bare, paths))
         chosen |= dict.fromkeys(name + suffix for name in offered)
+    if not chosen:
+        raise ValueError(f"no layer was asked for; the network has {paths[:8]}, ...")
     return list(chosen)
 
 

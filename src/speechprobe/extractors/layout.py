@@ -38,11 +38,16 @@ class Layout:
     stride: int = 0
     offset: int = 0
 
+    @property
+    def is_folded(self) -> bool:
+        """Whether signals and frames share one axis."""
+        return self.time_axis == self.batch_axis
+
     def frames(self, output: Tensor, n_signals: int) -> Tensor:
         """Return the output as frames, shape (n_signals, n_frames, n_dims)."""
         if self.time_axis is None:
             return output.movedim(self.batch_axis, 0).reshape(n_signals, 1, -1)
-        if self.time_axis == self.batch_axis:
+        if self.is_folded:
             folded = output.movedim(self.batch_axis, 0)
             return folded.reshape(n_signals, len(folded) // n_signals, -1)
         return output.movedim((self.batch_axis, self.time_axis), (0, 1)).flatten(2) \

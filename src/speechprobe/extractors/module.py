@@ -119,7 +119,35 @@ class ModuleExtractor:
         return self._find_layouts()
 
     def _find_layouts(self) -> dict[str, Layout]:
-        return find_axes(self._dry_run, self.sample_rate)
+        layouts = find_axes(self._dry_run, self.sample_rate)
+        folded = {layer: layout for layer, layout in layouts.items() if layout.is_folded}
+        if folded:
+            self._require_signal_by_signal(folded)
+        return layouts
+
+    def _require_signal_by_signal(self, folded: Mapping[str, Layout]) -> None:
+        """Raise if frames that share an axis with the signals are not in the order of these."""
+        noise = [_noise(self.sample_rate + k)[: self.sample_rate] for k in range(2)]
+
+        def first(n_signals: int) -> Callable[[str, Tensor], Any]:
+            return lambda layer, output: (
+                folded[layer]
+                .frames(output, n_signals)[0]
+                .to(torch.float32, copy=True)
+                .cpu()
+                .numpy()
+                if layer in folded
+                else None
+            )
+
+        alone, together = self._run(noise[:1], first(1)), self._run(noise, first(2))
+        for layer in folded:
+            error = relative_error(together[layer].ravel(), alone[layer].ravel())
+            if error > TOLERANCE:
+                raise ValueError(
+                    f"layer {layer!r}: frames and signals share one axis, but not signal by signal "
+                    f"(relative error {error:.1e}); leave it out or capture a module around it"
+                )
 
     @cached_property
     def _arithmetic(self) -> dict[str, Layout] | None:
@@ -147,6 +175,7 @@ class ModuleExtractor:
             "class": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
             "weights_sha256": _fingerprint.of_module(self.module),
             "sample_rate": self.sample_rate,
+            "layers": self._names,
             "preprocess": preprocess,
             "dtype": str(self._dtype or "float32"),
             "padding": self.padding,
@@ -170,8 +199,10 @@ class ModuleExtractor:
         n_samples = len(signal)
 
         def reduce(layer: str, output: Tensor) -> Tensor:
-            frames = layouts[layer].frames(output, 1)[0].float()
-            return frames[: self._count(layer, frames.shape[0], n_samples)]
+            frames = layouts[layer].frames(output, 1)[0]
+            # A copy: a later layer may write into this one's output.
+            valid = frames[: self._count(layer, frames.shape[0], n_samples)]
+            return valid.to(torch.float32, copy=True)
 
         captured = self._run([signal], reduce)
         return {layer: captured[layer].cpu().numpy() for layer in layouts}
@@ -216,6 +247,11 @@ class ModuleExtractor:
                 min(extent, self._known(layer).n_frames(n)) if ragged else
                 self._count(layer, extent, n) for n in samples
             ]  # fmt: skip
+            if min(lengths) < 1:
+                raise ValueError(
+                    f"a signal of {min(samples)} samples is too short for layer {layer!r} of "
+                    f"{self.name}: it gives no frame"
+                )
             return pool(frames, torch.tensor(lengths)).float()
 
         return self._run(signals, reduce)
@@ -274,7 +310,14 @@ class ModuleExtractor:
             self.padding_error = self._measure_padding()
             worst = max(self.padding_error, key=lambda layer: (self.padding_error or {})[layer])
             error = self.padding_error[worst]
-            if error > TOLERANCE and self.padding == "measure":
+            if self._arithmetic is None:
+                warnings.warn(
+                    f"{self.name}: the number of frames follows no rule of the form "
+                    "floor((n + offset) / stride), so signals of unequal length run one by one "
+                    "(said once)",
+                    stacklevel=4,
+                )
+            elif error > TOLERANCE and self.padding == "measure":
                 warnings.warn(
                     f"{self.name}: padding would change layer {worst!r} by {error:.1e} relative, "
                     "so signals of unequal length run one by one (said once)",
@@ -289,7 +332,10 @@ class ModuleExtractor:
         layouts = self._layouts
         alone = [self(signal) for signal in signals]
         padded = self._run(
-            signals, lambda layer, output: layouts[layer].frames(output, 2).float().cpu().numpy()
+            signals,
+            lambda layer, output: (
+                layouts[layer].frames(output, 2).to(torch.float32, copy=True).cpu().numpy()
+            ),
         )
         return {
             layer: max(

@@ -135,11 +135,13 @@ class TransformerExtractor(ModuleExtractor):
 def _load(transformers: Any, source: Mapping[str, Any], *, untrained: bool) -> nn.Module:
     config = transformers.AutoConfig.from_pretrained(**source)
     kind = _class_of(transformers, config)
-    if untrained:
-        with local_seed(0):
+    # Loading draws random numbers too, before the weights replace them.
+    with local_seed(0):
+        if untrained:
             network = (kind.from_config if hasattr(kind, "from_config") else kind)(config)
-    else:
-        network, info = kind.from_pretrained(**source, output_loading_info=True)
+        else:
+            network, info = kind.from_pretrained(**source, output_loading_info=True)
+    if not untrained:
         _require_all_weights(info, source["pretrained_model_name_or_path"])
     has_decoder = getattr(config, "is_encoder_decoder", False) and hasattr(network, "get_encoder")
     encoder: nn.Module = network.get_encoder() if has_decoder else network

@@ -19,11 +19,13 @@ How a score comes about
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+import sklearn
 from tqdm.auto import tqdm
 
 from speechprobe.datasets import splits
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_RESAMPLES = 1000
+_UNCHECKED = {"assume_finite": True, "skip_parameter_validation": True}
 
 
 def probe_layers(  # noqa: PLR0913 the public contract names each of these
@@ -120,8 +123,8 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     items, task = features.items, Target(features.items, target, probe)
     stratify = target if task.classes is not None else None
     folds = folds_of(items, split, groups=groups, n_folds=n_folds, stratify=stratify)
-    if select_on == "validation":
-        folds = [splits.with_validation(fold, items, groups=groups) for fold in folds]
+    adjust = splits.with_validation if select_on == "validation" else splits.without_validation
+    folds = [adjust(fold, items, groups=groups) for fold in folds]
     task.check_folds(folds)
     measures = measures_of(metrics, task.truth)
     codes = splits.group_codes(items, groups)
@@ -205,11 +208,14 @@ def _resampled(
     scores = {(layer, m.name): np.full(N_RESAMPLES, np.nan) for layer in outcomes for m in measures}
     if len(np.unique(groups)) < 2:
         return scores
-    for number, rows in enumerate(group_resamples(groups, n_resamples=N_RESAMPLES, seed=0)):
-        for layer, outcome in outcomes.items():
-            drawn = [predicted[rows] for predicted in outcome.test]
-            for measure in measures:
-                scores[layer, measure.name][number] = measure.of(truth[rows], drawn)
+    # The input is checked by now, and a metric may warn of a class that a resample lacks.
+    with warnings.catch_warnings(), sklearn.config_context(**_UNCHECKED):
+        warnings.simplefilter("ignore")
+        for number, rows in enumerate(group_resamples(groups, n_resamples=N_RESAMPLES, seed=0)):
+            for layer, outcome in outcomes.items():
+                drawn = [predicted[rows] for predicted in outcome.test]
+                for measure in measures:
+                    scores[layer, measure.name][number] = measure.of(truth[rows], drawn)
     return scores
 
 

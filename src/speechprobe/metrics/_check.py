@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,32 @@ def pairs(
     if len(a) < at_least:
         raise ValueError(f"this metric needs at least {at_least} items, got {len(a)}")
     return a, b
+
+
+def classes(truth: ArrayLike, prediction: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return both as class labels (n_items,) of one kind, none missing, or raise ValueError."""
+    a, b = pairs(truth, prediction)
+    for name, side in (("truth", a), ("prediction", b)):
+        missing = pd.isna(side)
+        if missing.any():
+            raise ValueError(f"{name} holds {int(missing.sum())} missing values (None or NaN)")
+    is_text = [isinstance(side.flat[0], str) for side in (a, b)]
+    if is_text[0] != is_text[1]:
+        raise ValueError(
+            f"truth and prediction must be classes of one kind, got {a.flat[0]!r} and {b.flat[0]!r}"
+        )
+    return a, b
+
+
+def group_codes(groups: ArrayLike, n_items: int) -> NDArray[np.intp]:
+    """Return a whole number for the group of each item, or raise ValueError."""
+    values = np.asarray(groups)
+    if values.shape != (n_items,):
+        raise ValueError(f"groups must be ({n_items},), one an item, got {values.shape}")
+    codes = pd.factorize(values, sort=True)[0]
+    if (codes < 0).any():
+        raise ValueError(f"{int((codes < 0).sum())} items have no group")
+    return codes.astype(np.intp)
 
 
 def numbers(

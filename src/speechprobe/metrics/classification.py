@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.metrics import accuracy_score
 
-from speechprobe.metrics._check import pairs
+from speechprobe.metrics._check import classes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -26,7 +26,7 @@ def accuracy(truth: ArrayLike, prediction: ArrayLike) -> float:
     >>> accuracy(["F", "M", "M", "M"], ["M", "M", "M", "M"])
     0.75
     """
-    return float(accuracy_score(*pairs(truth, prediction)))
+    return float(accuracy_score(*classes(truth, prediction)))
 
 
 def uar(truth: ArrayLike, prediction: ArrayLike) -> float:
@@ -44,7 +44,6 @@ def uar(truth: ArrayLike, prediction: ArrayLike) -> float:
     >>> uar(["F", "M", "M", "M"], ["M", "M", "M", "M"])
     0.5
     """
-    a, b = pairs(truth, prediction)
-    classes, which = np.unique(a, return_inverse=True)
-    found = np.bincount(which, weights=a == b, minlength=len(classes))
-    return float(np.mean(found / np.bincount(which)))
+    a, b = classes(truth, prediction)
+    which = np.unique(a, return_inverse=True)[1]
+    return float(np.mean(np.bincount(which, weights=a == b) / np.bincount(which)))

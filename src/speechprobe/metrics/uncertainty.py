@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechprobe.metrics._check import pairs
+from speechprobe.metrics._check import group_codes, pairs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -71,11 +71,7 @@ def bootstrap_interval(
     """
     a, b = pairs(truth, prediction)
     require_confidence(confidence)
-    codes = (
-        np.arange(len(a))
-        if groups is None
-        else np.unique(np.asarray(groups), return_inverse=True)[1]
-    )
+    codes = np.arange(len(a)) if groups is None else group_codes(groups, len(a))
     scores = [
         score_or_nan(metric, a[rows], b[rows])
         for rows in group_resamples(codes, n_resamples=n_resamples, seed=seed)
@@ -107,7 +103,9 @@ def group_resamples(
     >>> [rows.tolist() for rows in group_resamples(["a", "a", "b"], n_resamples=2, seed=1)]
     [[0, 1, 2], [2, 2]]
     """
-    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+    codes = group_codes(groups, len(np.asarray(groups)))
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
     n_groups = int(codes.max()) + 1
     if n_groups < 2:
         raise ValueError("an interval needs at least two groups; with one, nothing can be said")

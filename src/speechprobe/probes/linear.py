@@ -200,5 +200,6 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         return np.asarray(self._model.decision_function(scaled))
 
     def _scaled(self, X: ArrayLike) -> NDArray[np.float64]:
-        scaled: NDArray[np.float64] = self._scaler.transform(checked(self, X, dtype=np.float64))
+        features = checked(self, X, dtype=np.float64)
+        scaled: NDArray[np.float64] = self._scaler.transform(features)
         return scaled

@@ -1,0 +1,310 @@
+"""probe_layers on features with a planted, an absent and a leaking signal."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+import speechprobe as sp
+from speechprobe.datasets.splits import Split, predefined
+
+
+@pytest.fixture
+def features():
+    """12 speakers of 10 items: a layer that carries the rate, one of noise, one of the speaker."""
+    generator = np.random.default_rng(0)
+    speaker = np.repeat(np.arange(12), 10)
+    rate = generator.normal(size=120)
+    noise = generator.normal(size=(120, 6))
+    items = pd.DataFrame(
+        {
+            "speaker": [f"{number:02d}" for number in speaker],
+            "rate": rate,
+            "gender": np.where(speaker % 2, "F", "M"),
+            "emotion": np.where(rate > 0.4, "anger", np.where(rate < -0.4, "sadness", "neutral")),
+        },
+        index=[f"u{number}" for number in range(120)],
+    )
+    layers = {
+        "noise": noise,
+        "signal": np.column_stack([rate + 0.1 * noise[:, 0], noise[:, 1:]]),
+        "speaker": np.eye(12)[speaker] + 0.01 * np.column_stack([noise, noise]),
+    }
+    return sp.Features(layers, items)
+
+
+def probe_rate(features, **settings):
+    settings = {"probe": sp.probes.RidgeProbe(), "metrics": sp.metrics.r2, **settings}
+    return sp.probe_layers(features, target="rate", groups="speaker", **settings)
+
+
+def test_a_planted_signal_is_found_and_noise_stays_at_the_floor(features):
+    noise, signal, _ = probe_rate(features).records
+    assert signal.score > signal.low > 0.95 > 0.05 > signal.floor
+    assert noise.low < 0 and abs(noise.score - noise.floor) < 0.15
+
+
+def test_scores_equal_scikit_learns_own_cross_validation(features):
+    found = probe_rate(features, n_folds=4)
+    pipeline = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 16)))
+    for record in found.records:
+        expected = cross_val_predict(
+            pipeline,
+            features[record.layer].astype(np.float32),
+            features.items["rate"],
+            groups=features.items["speaker"],
+            cv=GroupKFold(4),
+        )
+        assert record.score == pytest.approx(
+            sklearn.metrics.r2_score(features.items["rate"], expected), abs=1e-6
+        )
+
+
+def test_a_label_of_the_speaker_is_not_learnt_from_the_identity_of_the_speaker(features):
+    by_speaker = sp.probe_layers(
+        features,
+        target="gender",
+        groups="speaker",
+        probe=KNeighborsClassifier(1),
+        metrics=sp.metrics.uar,
+        n_folds=3,
+    )
+    leaked = sp.probe_layers(
+        features,
+        target="gender",
+        groups=None,
+        probe=KNeighborsClassifier(1),
+        metrics=sp.metrics.uar,
+        n_folds=3,
+    )
+    assert leaked.by_metric()[2].score == 1.0
+    assert by_speaker.by_metric()[2].score < 0.8
+
+
+def test_labels_constant_within_groups_are_shuffled_between_groups(features):
+    scores = sp.probe_layers(
+        features,
+        target="gender",
+        groups="speaker",
+        probe=sp.probes.LogisticProbe(),
+        metrics=sp.metrics.uar,
+        n_shuffles=40,
+        n_folds=3,
+    )
+    noise = scores.records[0]
+    # Twelve speakers in one order give far wider floors than 120 independent items (0.05).
+    assert 0.3 < noise.floor < 0.7
+    assert noise.floor_std > 0.05
+
+
+def test_the_best_layer_is_chosen_on_validation_items_alone(features):
+    scores = probe_rate(features)
+    assert scores.best().layer == "signal"
+    assert scores.best("r2") is scores.best(sp.metrics.r2)
+    unchosen = probe_rate(features, select_on=None)
+    assert np.isnan(unchosen.records[0].validation)
+    with pytest.raises(ValueError, match="chosen on validation"):
+        unchosen.best()
+    assert [r.score for r in unchosen.records] == [r.score for r in scores.records]
+
+
+def test_the_best_layer_of_an_error_metric_is_the_lowest(features):
+    scores = probe_rate(features, metrics=[sp.metrics.mse, sp.metrics.mae])
+    assert not scores.records[0].higher_is_better
+    assert scores.best(sp.metrics.mse).layer == scores.best("mae").layer == "signal"
+
+
+def test_the_interval_widens_when_few_groups_carry_the_items(features):
+    wide = probe_rate(features)
+    items = features.items.assign(speaker=features.items.index)
+    narrow = sp.probe_layers(
+        sp.Features(features.layers, items),
+        target="rate",
+        groups=None,
+        probe=sp.probes.RidgeProbe(),
+        metrics=sp.metrics.r2,
+    )
+    assert wide.records[1].n_groups == 12
+    assert narrow.records[1].n_groups == 120
+    assert wide.records[1].low < wide.records[1].score < wide.records[1].high
+
+
+def test_predictions_hold_each_scored_item_once_for_each_layer(features):
+    scores = probe_rate(features)
+    table = scores.predictions
+    assert len(table) == 3 * 120
+    assert set(table.groupby("layer")["id"].nunique()) == {120}
+    joined = table.join(features.items, on="id")
+    np.testing.assert_allclose(joined["truth"], joined["rate"])
+    assert (joined["group"] == joined["speaker"]).all()
+    assert table.groupby(["layer", "group"])["fold"].nunique().max() == 1
+    signal = table[table["layer"] == "signal"]
+    assert sp.metrics.r2(signal["truth"], signal["prediction"]) == pytest.approx(
+        scores.records[1].score
+    )
+
+
+def test_metrics_of_scikit_learn_and_string_classes_go_together(features):
+    scores = sp.probe_layers(
+        features,
+        target="gender",
+        groups="speaker",
+        probe=make_pipeline(StandardScaler(), SVC()),
+        metrics=[sklearn.metrics.f1_score],
+        n_folds=3,
+    )
+    assert scores.metrics == ["f1_score"]
+    assert set(scores.predictions["prediction"]) <= {"F", "M"}
+
+
+def test_several_seeds_are_averaged_and_their_spread_is_kept(features):
+    probe = sp.probes.TorchMLPRegressor(epochs=5, learning_rate=1e-2)
+    both = probe_rate(features, probe=probe, seeds=(0, 1), n_shuffles=1)
+    each = [probe_rate(features, probe=probe, seeds=(seed,), n_shuffles=1) for seed in (0, 1)]
+    for k, record in enumerate(both.records):
+        single = [scores.records[k].score for scores in each]
+        assert record.score == pytest.approx(np.mean(single), abs=1e-5)
+        assert record.seed_std == pytest.approx(np.std(single), abs=1e-5)
+    assert set(both.predictions["seed"]) == {0, 1}
+
+
+def test_the_same_call_gives_the_same_numbers(features):
+    first, second = (probe_rate(features) for _ in range(2))
+    assert first.records == second.records
+
+
+@pytest.mark.parametrize("form", ["split", "list", "pairs"])
+def test_a_split_may_come_as_one_as_folds_or_as_pairs(features, form):
+    items = features.items.assign(part=np.where(features.items["speaker"] < "08", "train", "test"))
+    features = sp.Features(features.layers, items)
+    split = predefined(items, column="part")
+    given = {"split": split, "list": [split], "pairs": [(split.train, split.test)]}[form]
+    scores = probe_rate(features, split=given)
+    assert scores.records[1].n_items == 40
+    assert scores.records[1].n_groups == 4
+    assert scores.best().layer == "signal"
+
+
+def test_a_split_that_leaks_a_speaker_is_refused(features):
+    rows = np.arange(120)
+    leaky = Split(rows[:95], rows[:0], rows[95:])
+    with pytest.raises(ValueError, match="straddle.*'09'"):
+        probe_rate(features, split=leaky)
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        ({"rate": np.nan}, {}, "items have none, first 'u0'"),
+        ({"rate": 1.0}, {}, "is 1 for all 120 items"),
+        ({"rate": "fast"}, {}, "wants numbers"),
+        ({}, {"probe": sp.probes.LogisticProbe()}, "different fractional values"),
+        ({}, {"n_folds": 13}, "13 folds need at least 13 groups.*there are 12"),
+        ({}, {"n_folds": 1}, "at least 2"),
+        ({"speaker": None}, {}, "have no 'speaker'"),
+        ({}, {"confidence": 95}, "between 0 and 1"),
+        ({}, {"metrics": []}, "at least one metric"),
+        ({}, {"metrics": sklearn.metrics.accuracy_score}, "'accuracy_score' fails on this target"),
+        ({}, {"seeds": ()}, "at least one seed"),
+        ({}, {"split": [(np.arange(3),)]}, r"pair \(train, test\)"),
+    ],
+)
+def test_what_cannot_be_probed_is_said_before_anything_is_fitted(
+    features, change, settings, message
+):
+    class NeverFitted(LinearRegression):
+        def fit(self, X, y):
+            raise AssertionError("fitted")
+
+    bad = sp.Features(features.layers, features.items.assign(**change))
+    with pytest.raises(ValueError, match=message):
+        probe_rate(bad, **{"probe": NeverFitted(), **settings})
+
+
+def test_one_class_is_refused(features):
+    bad = sp.Features(features.layers, features.items.assign(gender="F"))
+    with pytest.raises(ValueError, match="one class only"):
+        sp.probe_layers(
+            bad,
+            target="gender",
+            groups="speaker",
+            probe=sp.probes.LogisticProbe(),
+            metrics=sp.metrics.uar,
+        )
+
+
+def test_unknown_labels_are_named_with_those_there_are(features):
+    with pytest.raises(KeyError, match="no label 'age' among"):
+        sp.probe_layers(
+            features,
+            target="age",
+            groups="speaker",
+            probe=sp.probes.RidgeProbe(),
+            metrics=sp.metrics.r2,
+        )
+    with pytest.raises(KeyError, match="no label 'book' among"):
+        sp.probe_layers(
+            features,
+            target="rate",
+            groups="book",
+            probe=sp.probes.RidgeProbe(),
+            metrics=sp.metrics.r2,
+        )
+
+
+def test_a_probe_must_be_an_estimator(features):
+    with pytest.raises(TypeError, match="classifier or regressor, got StandardScaler"):
+        probe_rate(features, probe=StandardScaler())
+
+
+def test_groups_have_no_default(features):
+    with pytest.raises(TypeError, match="groups"):
+        sp.probe_layers(
+            features, target="rate", probe=sp.probes.RidgeProbe(), metrics=sp.metrics.r2
+        )
+
+
+def test_a_layer_with_nan_is_named_with_the_item(features):
+    broken = features["signal"].copy()
+    broken[7, 0] = np.nan
+    with pytest.raises(ValueError, match="'signal' holds NaN.*1 items, first 'u7'"):
+        probe_rate(sp.Features({"signal": broken}, features.items))
+
+
+def test_a_class_that_a_fold_never_trains_on_is_told_of(features):
+    rare = features.items["emotion"].where(features.items["speaker"] != "00", "fear")
+    items = features.items.assign(emotion=rare)
+    with pytest.warns(UserWarning, match="never trains on: .*'fear'"):
+        scores = sp.probe_layers(
+            sp.Features(features.layers, items),
+            target="emotion",
+            groups="speaker",
+            probe=sp.probes.LogisticProbe(),
+            metrics=sp.metrics.uar,
+        )
+    assert np.isfinite(scores.records[1].score)
+
+
+def test_no_shuffles_give_no_floor(features):
+    assert np.isnan(probe_rate(features, n_shuffles=0).records[0].floor)
+
+
+def test_a_metric_that_warns_on_a_resample_does_not_drown_the_user(features):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sp.probe_layers(
+            features,
+            target="gender",
+            groups="speaker",
+            probe=sp.probes.LogisticProbe(),
+            metrics=sklearn.metrics.precision_score,
+            n_folds=3,
+        )
