@@ -10,9 +10,11 @@ run, or one that was killed, starts from there. Needs: pip install 'speechprobe[
 """
 
 import argparse
+import os
 import platform
 import time
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ def main() -> None:
     study = Study(model, arguments.out / model.name, arguments.limit)
     scores = {
         "LibriSpeech test-other: speaking rate": study.librispeech_rate(arguments.root),
-        "LibriSpeech train-clean-100 -> test-other: sex": study.librispeech_sex(arguments.root),
+        "LibriSpeech train-clean-100 to test-other: sex": study.librispeech_sex(arguments.root),
     }
     if arguments.emodb:
         scores |= study.emodb(arguments.emodb)
@@ -119,18 +121,18 @@ class Study:
         corpus = corpus.label("rate", sp.datasets.labels.speaking_rate)
         features = self.features(corpus, "emodb")
         wanted = {
-            "emotion": (sp.probes.LogisticProbe(), sp.metrics.uar),
-            "gender": (sp.probes.LogisticProbe(), sp.metrics.uar),
-            "rate": (sp.probes.RidgeProbe(), sp.metrics.r2),
+            "emotion": ("emotion", sp.probes.LogisticProbe(), sp.metrics.uar),
+            "sex": ("gender", sp.probes.LogisticProbe(), sp.metrics.uar),
+            "speaking rate": ("rate", sp.probes.RidgeProbe(), sp.metrics.r2),
         }
         return {
-            f"EmoDB: {target}": {
+            f"EmoDB: {title}": {
                 model: sp.probe_layers(
                     each, target=target, groups="speaker", probe=probe, metrics=metric
                 )
                 for model, each in features.items()
             }
-            for target, (probe, metric) in wanted.items()
+            for title, (target, probe, metric) in wanted.items()
         }
 
 
@@ -140,21 +142,23 @@ def table(models: dict[str, sp.LayerScores]) -> pd.DataFrame:
 
 
 def write_markdown(scores: dict[str, dict[str, sp.LayerScores]], path: Path) -> None:
-    """Write the tables as Markdown, with machine and date."""
-    machine = f"{platform.machine()}, Python {platform.python_version()}, {date.today():%Y-%m-%d}"
-    lines = [f"Measured with `examples/whisper_librispeech.py` on {machine}.", ""]
-    for title, models in scores.items():
-        metric = next(iter(models.values())).metrics[0]
-        lines += [f"**{title}**", "", f"| model | layer | {metric} | interval | floor | n |"]
-        lines += ["|---|---|---|---|---|---|"]
-        for name, each in models.items():
-            lines += [
-                f"| {name} | {r.layer} | {r.score:.3f} | {r.low:.3f} to {r.high:.3f} "
-                f"| {r.floor:.3f} | {r.n_items} items, {r.n_groups} speakers |"
-                for r in each.records
-            ]
-        lines.append("")
-    path.write_text("\n".join(lines), encoding="utf-8")
+    """Write one table, a row a layer and a column a study, with machine and date."""
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
+    versions = f"torch {version('torch')}, transformers {version('transformers')}"
+    heads = [f"{title}, {next(iter(m.values())).metrics[0]}" for title, m in scores.items()]
+    lines = [
+        f"Measured on {date.today():%Y-%m-%d} with `examples/whisper_librispeech.py` on {machine}, "
+        f"{versions}. Each cell: score (interval; floor).",
+        "",
+        f"| model | layer | {' | '.join(heads)} |",
+        "|---" * (2 + len(heads)) + "|",
+    ]
+    for name in next(iter(scores.values())):
+        columns = [models[name].by_metric() for models in scores.values()]
+        for records in zip(*columns, strict=True):
+            cells = [f"{r.score:.2f} ({r.low:.2f} to {r.high:.2f}; {r.floor:.2f})" for r in records]
+            lines.append(f"| {name} | `{records[0].layer}` | {' | '.join(cells)} |")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

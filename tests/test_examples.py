@@ -93,7 +93,7 @@ def test_the_real_speech_example_runs_with_the_tiny_encoder(shared, tmp_path):
     for title in ("test-other: speaking rate", "EmoDB: emotion"):
         assert title in done.stdout
     table = (tmp_path / "whisper-tiny-encoder" / "layers.md").read_text()
-    assert "| whisper-tiny-encoder | layers.0:input |" in table
+    assert "| whisper-tiny-encoder | `layers.0:input` |" in table
 
 
 def test_the_quickstart_tells_the_sex_of_voices_it_never_heard(tmp_path, monkeypatch):

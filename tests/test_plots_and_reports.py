@@ -56,7 +56,7 @@ def test_one_layer_alone_is_a_point():
 
 def test_each_target_has_its_panel(models):
     figure = sp.plots.plot_layers([models, make_scores("gender", [0.9, 0.8], "uar")])
-    assert [axes.get_title() for axes in figure.axes] == ["target: rate", "target: gender"]
+    assert [axes.get_title() for axes in figure.axes] == ["rate", "gender"]
     assert [axes.get_ylabel() for axes in figure.axes] == ["r2", "uar"]
 
 

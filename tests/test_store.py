@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import speechprobe as sp
-from speechprobe import features as features_module
+from speechprobe.features import extraction as features_module
 from speechprobe.datasets import Corpus
 
 RATE = 16_000
@@ -102,9 +102,9 @@ KILLED = """
     import sys, time
     import pandas as pd
     import speechprobe as sp
-    from speechprobe import features
+    from speechprobe.features import extraction
 
-    features.FLUSH_ROWS = 2
+    extraction.FLUSH_ROWS = 2
 
     class Slow:
         name, sample_rate = "slow", 16_000

@@ -106,8 +106,11 @@ def sections_of(scores: Section | Sequence[Section]) -> list[dict[str, LayerScor
     return sections
 
 
-def _target(models: Mapping[str, LayerScores]) -> str:
-    return str(next(iter(models.values())).settings.get("target"))
+def title_of(models: Mapping[str, LayerScores]) -> str:
+    """Return what a section is about: the corpus, where it is known, and the target."""
+    settings = next(iter(models.values())).settings
+    corpus = dict(settings.get("features", {})).get("corpus")
+    return f"{corpus}: {settings.get('target')}" if corpus else str(settings.get("target"))
 
 
 def _axis(models: Mapping[str, LayerScores]) -> list[str]:
@@ -138,7 +141,7 @@ def _draw_panel(axes: Axes, models: Mapping[str, LayerScores], metric: str) -> N
             axes.plot([], [], color=colour, linestyle="--", label=model)
             axes.text(0.02, 0.02, note, transform=axes.transAxes, color=colour, fontsize="small")
     axes.set_ylim(low, high)
-    _finish(axes, layers, metric=metric, target=_target(models))
+    _finish(axes, layers, metric=metric, title=title_of(models))
 
 
 def _limits(records: Sequence[LayerScore]) -> tuple[float, float]:
@@ -175,11 +178,11 @@ def _draw(
     axes.plot(places, values["floor"], color=colour, linestyle=":", linewidth=1)
 
 
-def _finish(axes: Axes, layers: list[str], *, metric: str, target: str) -> None:
+def _finish(axes: Axes, layers: list[str], *, metric: str, title: str) -> None:
     axes.set_xticks(range(len(layers)), layers, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_xlabel("layer, in depth order")
     axes.set_ylabel(metric)
-    axes.set_title(f"target: {target}", fontsize="medium")
+    axes.set_title(title, fontsize="medium")
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 

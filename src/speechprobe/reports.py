@@ -10,7 +10,7 @@ from pathlib import Path
 
 from speechprobe._version import __version__
 from speechprobe.layers.scores import LayerScore, LayerScores
-from speechprobe.plots import Section, plot_layers, sections_of
+from speechprobe.plots import Section, plot_layers, sections_of, title_of
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
@@ -90,11 +90,10 @@ def html(
 
 
 def _section(models: Mapping[str, LayerScores]) -> str:
-    target = str(next(iter(models.values())).settings.get("target"))
     settings = {model or "settings": dict(each.settings) for model, each in models.items()}
     details = escape(json.dumps(settings, indent=2, default=str, ensure_ascii=False))
     return (
-        f"<h2>{escape(target)}</h2>\n{_svg(models)}\n{_table(models)}\n"
+        f"<h2>{escape(title_of(models))}</h2>\n{_svg(models)}\n{_table(models)}\n"
         f"<details><summary>How these numbers came about</summary><pre>{details}</pre></details>"
     )
 

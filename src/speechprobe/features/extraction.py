@@ -1,7 +1,7 @@
-"""Features: every layer of a model over a corpus, pooled, beside the labels of the items.
+"""Extraction: runs a model over a corpus once, stored and resumable, and says what it cost.
 
-Row i of every layer is row i of `items`. Extraction can be stored and taken up again after a
-kill; features made elsewhere are as good: `Features(layers, items, provenance)`.
+What can be told from the headers of the sound files, from the layer names and from the store is
+checked before anything runs. A run that is killed loses at most some seconds of work.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,144 +22,15 @@ from speechprobe import store as storage
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.engines import Source
 from speechprobe.extractors.base import Extractor, check_facts, select_layers
+from speechprobe.features.table import Failure, Features, load_features
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from speechprobe.pooling import Pooling
 
 # What a kill can cost at most, besides the batch under way.
 FLUSH_ROWS, FLUSH_SECONDS = 1024, 20.0
-
-
-class Failure(NamedTuple):
-    """A sound file that gave no features, and why."""
-
-    path: str
-    error: str
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """Layers and labels of the same items.
-
-    Parameters
-    ----------
-    layers
-        {layer: array-like (n_items, n_dims)}, in depth order; stored layers stay on the disk
-        until they are indexed.
-    items
-        The labels, one row an item, indexed by id.
-    provenance
-        What made the features.
-    failures
-        (path, error) of each file left out by ``errors="record"``.
-
-    Raises
-    ------
-    ValueError
-        If a layer has another number of rows than `items`, or is not (n_items, n_dims).
-
-    Examples
-    --------
-    >>> items = pd.DataFrame({"speaker": ["a", "b"]}, index=["u1", "u2"])
-    >>> features = Features({"layer": np.eye(2)}, items)
-    >>> features["layer"].shape, list(features.select([True, False]).items.index)
-    ((2, 2), ['u1'])
-    """
-
-    layers: Mapping[str, Any]
-    items: pd.DataFrame
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.layers:
-            raise ValueError("features need at least one layer")
-        for name, rows in self.layers.items():
-            shape = np.shape(rows) if not hasattr(rows, "shape") else tuple(rows.shape)
-            if len(shape) != 2 or shape[0] != len(self.items):
-                raise ValueError(
-                    f"layer {name!r} must have shape (n_items, n_dims) with the {len(self.items)} "
-                    f"items of the table, got {shape}"
-                )
-        object.__setattr__(self, "layers", MappingProxyType(dict(self.layers)))
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, layer: str) -> NDArray[Any]:
-        if layer not in self.layers:
-            select_layers(self.layers, layer)  # raises with near names
-            raise KeyError(f"{layer!r} is a pattern; index one layer, of {list(self.layers)}")
-        return np.asarray(self.layers[layer])
-
-    def select(self, mask: ArrayLike) -> Features:
-        """Return the items of a boolean mask (n_items,), or of row positions.
-
-        Raises
-        ------
-        ValueError
-            If the mask has another length or leaves nothing.
-        """
-        wanted = np.asarray(mask)
-        if wanted.dtype == object and all(isinstance(each, bool | np.bool_) for each in wanted):
-            wanted = wanted.astype(bool)
-        if wanted.dtype == bool and wanted.shape != (len(self),):
-            raise ValueError(f"expected a mask of shape ({len(self)},), got {wanted.shape}")
-        rows = np.flatnonzero(wanted) if wanted.dtype == bool else wanted.astype(np.intp)
-        if not len(rows):
-            raise ValueError("no item was selected")
-        layers = {
-            name: layer.subset(rows) if isinstance(layer, storage.StoredLayer)
-            else np.asarray(layer)[rows]
-            for name, layer in self.layers.items()
-        }  # fmt: skip
-        return replace(self, layers=layers, items=self.items.iloc[rows])
-
-    def with_labels(self, corpus: Corpus | pd.DataFrame) -> Features:
-        """Return the features with all labels of a corpus, matched by utterance id.
-
-        Raises
-        ------
-        ValueError
-            If an item is not in the corpus.
-        """
-        table = corpus.table if isinstance(corpus, Corpus) else corpus
-        lost = self.items.index.difference(table.index)
-        if len(lost):
-            raise ValueError(
-                f"{len(lost)} of {len(self)} items are not in the corpus, first {lost[0]!r}"
-            )
-        items = self.items.copy()
-        items[list(table.columns)] = table.loc[items.index]
-        return replace(self, items=items)
-
-    def __repr__(self) -> str:
-        return f"Features({len(self)} items, layers {list(self.layers)})"
-
-
-def load_features(path: str | Path) -> Features:
-    """Load features that `extract` stored; layers stay on the disk until they are used.
-
-    Parameters
-    ----------
-    path
-        The store folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder is no store.
-    ValueError
-        If the extraction has not finished.
-    """
-    folder = Path(path)
-    record = storage.read_record(folder)
-    items = storage.read_items(folder, record["columns"])
-    failures = tuple(Failure(**failure) for failure in record["failures"])
-    layers = storage.read_layers(folder, list(items.index))
-    return Features(layers, items, record["provenance"], failures)
 
 
 def extract(

@@ -1,0 +1,5 @@
+"""Features of a corpus: how they are extracted, held, stored and loaded."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

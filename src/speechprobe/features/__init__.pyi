@@ -1,0 +1,4 @@
+from .extraction import extract as extract
+from .table import Failure as Failure
+from .table import Features as Features
+from .table import load_features as load_features
