@@ -21,8 +21,8 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import speechprobe as sp
-from speechprobe.features import extraction as features_module
 from speechprobe.datasets import Corpus
+from speechprobe.features import extraction as features_module
 
 RATE = 16_000
 

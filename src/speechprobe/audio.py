@@ -127,17 +127,21 @@ def _as_signal(
     return signal if wanted in (None, rate) else resample(signal, rate, int(wanted or rate))
 
 
-def write(path: str | Path, signal: NDArray[Any], sample_rate: int) -> None:
-    """Write one channel as FLAC of 16 bits.
+def write(
+    path: str | Path, signal: NDArray[Any], sample_rate: int, *, kind: str | None = None
+) -> None:
+    """Write one channel with 16 bits a sample.
 
     Parameters
     ----------
     path
-        The file to write, whatever its extension.
+        The file to write.
     signal
         Shape (n_samples,), int16, or floating point with full scale at 1.0.
     sample_rate
         Samples per second.
+    kind
+        "WAV", "FLAC", ...; what the extension says by default.
 
     Examples
     --------
@@ -147,7 +151,7 @@ def write(path: str | Path, signal: NDArray[Any], sample_rate: int) -> None:
     ...     read_header(f"{folder}/a.flac").n_samples
     8000
     """
-    soundfile.write(path, signal, sample_rate, format="FLAC", subtype="PCM_16")
+    soundfile.write(path, signal, sample_rate, format=kind, subtype="PCM_16")
 
 
 def resample(signal: Signal, sample_rate: int, wanted: int) -> Signal:

@@ -3,8 +3,8 @@ r"""The store of features: a folder of shards that survives being killed anywher
 Layout
 ------
 ``features.json``
-    What made the features (extractor, weights hash, pooling), the layers, the type of each label
-    column, the order of the items, what failed.
+    What made the features (extractor, weights hash, layers, pooling), what it cost, the type of
+    each label column, what failed.
 ``items.csv``
     The labels, one row an item; a text that is missing is written ``\N``.
 ``part-00000.safetensors``, ...

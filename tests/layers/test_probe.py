@@ -214,6 +214,9 @@ def test_a_split_that_leaks_a_speaker_is_refused(features):
         ({}, {"metrics": []}, "at least one metric"),
         ({}, {"metrics": sklearn.metrics.accuracy_score}, "'accuracy_score' fails on this target"),
         ({}, {"seeds": ()}, "at least one seed"),
+        ({}, {"n_shuffles": -1}, "0 or more"),
+        ({}, {"select_on": "test"}, "'validation' or None, got 'test'"),
+        ({}, {"metrics": sp.metrics.uar}, "fractional numbers; this metric wants classes"),
         ({}, {"split": [(np.arange(3),)]}, r"pair \(train, test\)"),
     ],
 )
@@ -260,9 +263,22 @@ def test_unknown_labels_are_named_with_those_there_are(features):
         )
 
 
-def test_a_probe_must_be_an_estimator(features):
-    with pytest.raises(TypeError, match="classifier or regressor, got StandardScaler"):
-        probe_rate(features, probe=StandardScaler())
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        (StandardScaler(), "classifier or regressor, got StandardScaler"),
+        ("ridge", "scikit-learn estimator such as .* got 'ridge'"),
+        (sp.probes.RidgeProbe, "scikit-learn estimator"),
+    ],
+)
+def test_a_probe_must_be_an_estimator(features, probe, message):
+    with pytest.raises(TypeError, match=message):
+        probe_rate(features, probe=probe)
+
+
+def test_a_metric_must_be_a_function(features):
+    with pytest.raises(TypeError, match="such as metrics.r2; got 'r2'"):
+        probe_rate(features, metrics="r2")
 
 
 def test_groups_have_no_default(features):

@@ -228,7 +228,7 @@ def _speak(text: str, voice: str, words_per_minute: int, pitch: int) -> NDArray[
 def _write_flac(path: Path, signal: NDArray[np.int16]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _replacing(path) as part:
-        audio.write(part, signal, SAMPLE_RATE)
+        audio.write(part, signal, SAMPLE_RATE, kind="FLAC")
 
 
 def _finish(folder: Path, plan: pd.DataFrame) -> Corpus:

@@ -55,7 +55,8 @@ def extract(
         One of `speechprobe.extractors`, or any object with `name`, `sample_rate` and a call
         ``signal -> {layer: (n_frames, n_dims)}``.
     layers
-        Which layers to keep, as in `capture`; all by default.
+        Which of the extractor's layers to keep: names or patterns (`*` within one part of a name,
+        `**` across parts); all by default.
     pool
         "mean", "mean_std", "max", or a pooling function, see `speechprobe.pooling`.
     store

@@ -120,6 +120,7 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     True
     """
     require_confidence(confidence)
+    _require_settings(select_on, n_shuffles)
     items, task = features.items, Target(features.items, target, probe)
     stratify = target if task.classes is not None else None
     folds = folds_of(items, split, groups=groups, n_folds=n_folds, stratify=stratify)
@@ -145,6 +146,16 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     }
     records = _records(outcomes, measures, plan, codes[plan.scored], confidence)
     return LayerScores(records, _predictions(outcomes, plan, items, task, groups), settings)
+
+
+def _require_settings(select_on: str | None, n_shuffles: int) -> None:
+    if select_on not in ("validation", None):
+        raise ValueError(
+            f"select_on must be 'validation' or None, got {select_on!r}; choosing on test items "
+            "would make the best score the luckiest one"
+        )
+    if n_shuffles < 0:
+        raise ValueError(f"n_shuffles must be 0 or more, got {n_shuffles}")
 
 
 def _matrix(features: Features, layer: str) -> NDArray[np.float32]:

@@ -33,6 +33,11 @@ class Target:
                 f"{lost[0]!r}; keep the others with features.select(features.items[{target!r}]"
                 ".notna())"
             )
+        if isinstance(probe, type) or not hasattr(probe, "__sklearn_tags__"):
+            raise TypeError(
+                "the probe must be a scikit-learn estimator such as probes.RidgeProbe() or "
+                f"probes.LogisticProbe(), got {probe!r}"
+            )
         self.name = target
         self.truth: NDArray[Any]
         self.classes: NDArray[Any] | None = None
@@ -131,7 +136,13 @@ class Measure:
 
 def measures_of(metrics: Metric | Sequence[Metric], truth: NDArray[Any]) -> list[Measure]:
     """Return the metrics, each tried on the truth."""
-    listed = [metrics] if callable(metrics) else list(metrics)
+    listed = [metrics] if callable(metrics) or isinstance(metrics, str) else list(metrics)
+    for metric in listed:
+        if not callable(metric):
+            raise TypeError(
+                f"a metric is a function (truth, prediction) -> float, such as metrics.r2; "
+                f"got {metric!r}"
+            )
     if not listed:
         raise ValueError("at least one metric is needed, such as metrics.r2")
     return [Measure(metric, truth) for metric in listed]

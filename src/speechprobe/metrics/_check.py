@@ -32,6 +32,9 @@ def classes(truth: ArrayLike, prediction: ArrayLike) -> tuple[NDArray[Any], NDAr
         missing = pd.isna(side)
         if missing.any():
             raise ValueError(f"{name} holds {int(missing.sum())} missing values (None or NaN)")
+    for name, side in (("truth", a), ("prediction", b)):
+        if np.issubdtype(side.dtype, np.floating) and (side != np.rint(side)).any():
+            raise ValueError(f"{name} holds fractional numbers; this metric wants classes")
     is_text = [isinstance(side.flat[0], str) for side in (a, b)]
     if is_text[0] != is_text[1]:
         raise ValueError(
