@@ -106,4 +106,4 @@ def test_the_quickstart_tells_the_sex_of_voices_it_never_heard(tmp_path, monkeyp
     before = torch.get_rng_state()
     scores = quickstart["probe_sex"](sp.extract(corpus, model))
     assert torch.equal(before, torch.get_rng_state())
-    assert scores.best().score > 0.8 > scores.best().floor
+    assert scores.best().score > 0.7 > 0.6 > scores.best().floor

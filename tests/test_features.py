@@ -383,14 +383,15 @@ def test_features_are_frozen(features):
     [
         ([True, False, True], ["u1", "u3"]),
         ([2, 0], ["u3", "u1"]),
+        (["u3", "u1"], ["u3", "u1"]),
         (np.array([1]), ["u2"]),
-        (pd.Series([False, True, True]), ["u2", "u3"]),
-        (pd.Series([False, True, True], dtype="boolean"), ["u2", "u3"]),
+        (pd.Series([True, True, False], ["u3", "u2", "u1"]), ["u2", "u3"]),
+        (pd.Series([None, True, True], ["u1", "u2", "u3"], "boolean"), ["u2", "u3"]),
         (pd.Series([False, True, True], dtype=object), ["u2", "u3"]),
     ],
-    ids=["mask", "positions", "array", "Series", "nullable Series", "object Series"],
+    ids=["mask", "positions", "ids", "array", "Series", "nullable Series", "object Series"],
 )
-def test_select_takes_masks_and_positions(features, wanted, expected):
+def test_select_takes_masks_ids_and_positions(features, wanted, expected):
     chosen = features.select(wanted)
     assert list(chosen.items.index) == expected
     rows = [["u1", "u2", "u3"].index(key) for key in expected]
@@ -404,7 +405,7 @@ def test_select_takes_a_condition_on_a_nullable_label(features):
 
 @pytest.mark.parametrize("wanted", [[False] * 3, [], [True, False]])
 def test_select_refuses_nothing_and_a_mask_of_another_length(features, wanted):
-    with pytest.raises(ValueError, match=r"no item was selected|mask of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"nothing is left|mask of shape \(3,\)"):
         features.select(wanted)
 
 

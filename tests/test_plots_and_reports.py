@@ -19,7 +19,8 @@ def make_scores(target, values, metric="r2"):
         )
         for k, value in enumerate(values)
     )
-    return LayerScores(records, pd.DataFrame(), {"target": target})
+    best = max(records, key=lambda record: record.score)
+    return LayerScores(records, pd.DataFrame(), {"target": target}, (best,))
 
 
 @pytest.fixture
@@ -79,7 +80,8 @@ def test_the_page_needs_no_other_file_and_holds_every_score(models, tmp_path):
     page = path.read_text()
     assert not re.search(r'(src|href)="(?!#)', page)
     assert "A &amp; B" in page and "<td>&lt;trained&gt;</td>" in page
-    assert page.count("<tr") == 1 + 7
+    assert page.count("<tr") == 1 + 7 + 2
+    assert page.count("<td>chosen (block.") == 2
     assert page.count('class="best"') == 2
     assert ">0.700<" in page and "0.500 to 0.800" in page
 

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import speechprobe as sp
+from speechprobe import engines
 from speechprobe.datasets import Corpus
 from speechprobe.features import extraction as features_module
 
@@ -70,15 +71,15 @@ def shard_by_shard(monkeypatch):
 
 def extract_some(corpus, store, n):
     """Leave a store as an interrupted run leaves it: `n` utterances done, no record of an end."""
-    calls, call = iter(range(n)), Level.__call__
+    calls, check = iter(range(n)), engines.check_frames
 
-    def interrupted(self, signal):
+    def interrupted(frames, name):
         if next(calls, None) is None:
             raise KeyboardInterrupt
-        return call(self, signal)
+        return check(frames, name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Level, "__call__", interrupted)
+        patch.setattr(engines, "check_frames", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sp.extract(corpus, Level(), store=store)
 

@@ -1,9 +1,9 @@
 """Answers one question: what does layer k of this speech model know about property p.
 
-Five verbs join the modules: `extract`, `load_features`, `probe_layers`, and, as they land,
-`verify_layers` and `compare_layers`. The modules are `datasets`, `extractors`, `pooling`,
-`probes`, `metrics`, `plots` and `reports`. Everything is loaded on first use: the import itself
-costs milliseconds and pulls in neither torch nor pandas nor matplotlib.
+Three verbs join the modules: `extract`, `load_features` and `probe_layers`. The modules are
+`datasets`, `extractors`, `pooling`, `probes`, `metrics`, `plots` and `reports`. Everything is
+loaded on first use: the import itself costs milliseconds and pulls in neither torch nor pandas
+nor matplotlib.
 
 The words are used in one sense everywhere: an *utterance* is a recording, an *item* a row to be
 probed, a *layer* is named by its module path, a *frame* is one time step of a layer, a *label* a

@@ -6,8 +6,11 @@ import functools
 import hashlib
 import inspect
 import platform
+import sys
+import sysconfig
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -17,11 +20,14 @@ from torch import nn
 _PLAIN = (str, int, float, bool, type(None), np.integer, np.floating)
 _WEIGHTS = (nn.Module, torch.Tensor, np.ndarray)
 _DEEPEST = 6
+_STANDARD = sysconfig.get_paths()["stdlib"]
 
 
 def of_module(module: nn.Module) -> str:
-    """Return the SHA-256 of a network: its parts as printed, its parameters and buffers."""
+    """Return the SHA-256 of a network: its parts and their code, its parameters and buffers."""
     digest = hashlib.sha256(repr(module).encode())
+    for kind in sorted({type(part) for part in module.modules()}, key=repr):
+        digest.update(b"" if _is_installed(kind) else of_code(kind).encode())
     for name, tensor in sorted(module.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
@@ -34,8 +40,8 @@ def of_object(thing: Any) -> Any:
 
     Two extractors or poolings with the same name but other code, other settings, other bound or
     closed-over values, or other weights differ. Attributes whose name starts with an underscore are
-    working state (caches, counters) and do not count, unless they are weights. Our own code is
-    told by its settings alone: a new docstring must not make a store useless.
+    working state (caches, counters) and do not count, unless they are weights. Code of
+    installed packages, and ours, is told by its settings: an update must not make a store useless.
     """
     return _of(thing, _DEEPEST)
 
@@ -72,12 +78,64 @@ def _of_code_and_state(value: Any, depth: int) -> dict[str, Any]:
     kind = value if inspect.isroutine(value) or inspect.isclass(value) else type(value)
     place = f"{getattr(kind, '__module__', None)}.{getattr(kind, '__qualname__', kind)}"
     facts: dict[str, Any] = {"class": place}
-    if not place.startswith("speechprobe."):
-        facts["code"] = _of_code(kind)
+    if not _is_installed(kind):
+        facts["code"] = of_code(kind, depth)
     state = _state(value)
     if state:
         facts["settings"] = {name: _of(part, depth - 1) for name, part in sorted(state.items())}
     return facts
+
+
+def of_code(kind: Any, depth: int = _DEEPEST) -> str:
+    """Return a hash of the byte code of a function, or of all methods of a class.
+
+    Base classes, inner functions and the plain global values and functions that are used count.
+    Code of installed packages, and ours, is told by its name alone; their versions are kept.
+    """
+    if inspect.isclass(kind):
+        own = [base for base in kind.__mro__ if not _is_installed(base)]
+        parts = [part for base in own for part in vars(base).values()]
+        functions = [f for part in parts for f in _functions(part)]
+    else:
+        functions = _functions(kind)
+    digest = hashlib.sha256()
+    for function in functions:
+        _add_code(digest, function.__code__, function.__doc__)
+        used = inspect.getclosurevars(function).globals if depth > 0 else {}
+        for name, part in sorted(used.items()):
+            if isinstance(part, (*_PLAIN, tuple)) or (
+                inspect.isfunction(part) and not _is_installed(part)
+            ):
+                told = repr(part) if not callable(part) else of_code(part, depth - 1)
+                digest.update(f"{name}={told}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _functions(part: Any) -> list[Any]:
+    """Return the Python functions behind a function, method, property or class attribute."""
+    if isinstance(part, property):
+        return [f for f in (part.fget, part.fset) if f is not None]
+    part = inspect.unwrap(getattr(part, "__func__", part))
+    return [part] if inspect.isfunction(part) else []
+
+
+def _add_code(digest: Any, code: CodeType, doc: str | None) -> None:
+    digest.update(code.co_code + " ".join(code.co_names).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _add_code(digest, constant, None)
+        elif constant != doc or doc is None:
+            digest.update(repr(constant).encode())
+
+
+def _is_installed(kind: Any) -> bool:
+    """Say whether code comes from a package that has a version: any but the user's own files."""
+    module = sys.modules.get(getattr(kind, "__module__", None) or "")
+    if module is None or module.__name__ == "__main__":
+        return False
+    file = getattr(module, "__file__", None) or ""
+    ours = module.__name__.split(".")[0] == "speechprobe"
+    return ours or not file or "site-packages" in file or file.startswith(_STANDARD)
 
 
 def _state(value: Any) -> dict[str, Any]:
@@ -96,13 +154,6 @@ def _state(value: Any) -> dict[str, Any]:
         for name, part in state.items()
         if not name.startswith("_") or isinstance(part, _WEIGHTS)
     }
-
-
-def _of_code(kind: Any) -> str | None:
-    try:
-        return hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()[:16]
-    except (OSError, TypeError):
-        return None
 
 
 def versions() -> dict[str, str]:

@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 from tqdm.auto import tqdm
 
+from speechprobe._files import hide_progress
 from speechprobe._optional import torchaudio
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ EXTENSIONS = frozenset(
     | {".w64", ".rf64", ".sph", ".nist", ".sd2", ".voc"}
 )
 _NOT_SOUND = (soundfile.LibsndfileError, RuntimeError, TypeError)
-_FLOAT_SUBTYPES = {"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III"}
+_FLOAT_SUBTYPES = {"FLOAT", "DOUBLE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,7 @@ class Header:
     channels
         Number of channels.
     may_hold_nan
-        True for encodings that can store NaN or infinity (floating point), which integer PCM
-        cannot.
+        True for encodings that store NaN and infinity as they are (floating-point PCM).
     """
 
     n_samples: int
@@ -248,7 +248,7 @@ def read_headers(
         except (OSError, ValueError) as error:
             return error
 
-    hidden = None if progress and len(paths) > 1000 else True
+    hidden = hide_progress(progress and len(paths) > 1000)
     with ThreadPoolExecutor(max_workers=8) as pool:
         scan = tqdm(pool.map(attempt, paths), "headers", len(paths), unit="file", disable=hidden)
         return list(scan)

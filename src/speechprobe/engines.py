@@ -18,10 +18,10 @@ import numpy as np
 
 from speechprobe import audio
 from speechprobe.extractors.base import (
-    BatchExtractor,
     Extractor,
     check_frames,
     pool_frames,
+    takes_batches,
 )
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _extract(
 
 
 def _pooled(signals: Sequence[Signal], extractor: Extractor, pool: Pooling) -> Layers:
-    if isinstance(extractor, BatchExtractor):
+    if takes_batches(extractor):
         layers = extractor.extract_batch(signals, pool)
     else:
         single = [check_frames(extractor(signal), extractor.name) for signal in signals]

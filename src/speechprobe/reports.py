@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -42,8 +43,10 @@ _HOW_TO_READ = """
 <p><b>Score</b>: the probe predicts items of groups it was not fitted on; all of them are scored
 together. <b>Interval</b>: how the score would move with other test groups (whole groups drawn
 anew). <b>Floor</b>: the same fits with shuffled labels. A score whose interval reaches the floor
-shows nothing. <b>n</b>: items and groups scored. The row in bold has the best score on
-<i>validation</i> items; its score was not used to choose it. Compare a trained network with its
+shows nothing. <b>n</b>: items and groups scored. The row in bold is the layer that is best on
+validation items. The largest of many scores is a lucky one, so the row <i>chosen</i> gives the
+score of choosing: in each fold, the layer that is best on validation items predicts the test
+items. Compare a trained network with its
 untrained twin and with log-mel before saying that training put the knowledge there.</p>
 """
 
@@ -107,11 +110,12 @@ def _svg(models: Mapping[str, LayerScores]) -> str:
 
 def _table(models: Mapping[str, LayerScores]) -> str:
     heads = ("model", "layer", "metric", "score", "interval", "floor", "n items", "n groups")
-    rows = [
-        _row(model, record, best=record == _best(each, record.metric))
-        for model, each in models.items()
-        for record in each.records
-    ]
+    rows = []
+    for model, each in models.items():
+        chosen = {record.metric: record for record in each.chosen if len(each.layers) > 1}
+        named = {(record.layer, record.metric) for record in chosen.values()}
+        rows += [_row(model, r, best=(r.layer, r.metric) in named) for r in each.records]
+        rows += [_row(model, replace(r, layer=f"chosen ({r.layer})")) for r in chosen.values()]
     return (
         '<div class="wide"><table><thead><tr>'
         + "".join(f"<th>{head}</th>" for head in heads)
@@ -121,13 +125,7 @@ def _table(models: Mapping[str, LayerScores]) -> str:
     )
 
 
-def _best(scores: LayerScores, metric: str) -> LayerScore | None:
-    records = scores.by_metric(metric)
-    chosen = len(records) > 1 and all(r.validation == r.validation for r in records)
-    return scores.best(metric) if chosen else None
-
-
-def _row(model: str, record: LayerScore, *, best: bool) -> str:
+def _row(model: str, record: LayerScore, *, best: bool = False) -> str:
     cells = [
         f"<td>{escape(model)}</td><td>{escape(record.layer)}</td><td>{escape(record.metric)}</td>",
         f'<td data-value="{record.score}">{record.score:.3f}</td>',

@@ -19,9 +19,7 @@ ids that no shard holds. A store belongs to one extractor with one pooling; anot
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +28,15 @@ import pandas as pd
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from speechprobe._files import PARTIAL, replacing
+
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 FORMAT = 1
 _TEXT = ("object", "str", "string")
 _MISSING = r"\N"  # an empty text is not a missing one
-_RECORD, _ITEMS, _PARTIAL = "features.json", "items.csv", ".partial"
+_RECORD, _ITEMS = "features.json", "items.csv"
 
 
 class StoredLayer:
@@ -126,13 +126,13 @@ class Store:
                 self.folder, json.loads(record.read_text("utf-8"))["identity"], self._identity
             )
         elif self.folder.exists() and any(
-            not path.name.endswith(_PARTIAL) for path in self.folder.iterdir()
+            not path.name.endswith(PARTIAL) for path in self.folder.iterdir()
         ):
             raise ValueError(
                 f"{self.folder} is not empty and holds no {_RECORD}; give a new or an empty folder"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for partial in self.folder.glob(f"*{_PARTIAL}"):
+        for partial in self.folder.glob(f"*{PARTIAL}"):
             partial.unlink()
         if not record.is_file():
             _write_json(record, {"format": FORMAT, "identity": self._identity})
@@ -149,7 +149,7 @@ class Store:
         path = self.folder / f"part-{number:05d}.safetensors"
         tensors = {name: np.ascontiguousarray(rows, np.float32) for name, rows in layers.items()}
         facts = {"ids": json.dumps(list(ids)), "durations": json.dumps(list(durations))}
-        with _replacing(path) as partial:
+        with replacing(path) as partial:
             # Not save_file: it makes files that only their owner can read.
             partial.write_bytes(
                 save(tensors, metadata=facts | {"layers": json.dumps(list(layers))})
@@ -164,9 +164,10 @@ class Store:
         failures: Sequence[Mapping[str, str]],
     ) -> None:
         """Write the labels and the record of the finished run."""
+        items = items.infer_objects()
         columns = {str(name): str(items[name].dtype) for name in items}
         text = [name for name, kind in columns.items() if kind in _TEXT]
-        with _replacing(self.folder / _ITEMS) as partial:
+        with replacing(self.folder / _ITEMS) as partial:
             items.assign(**{name: items[name].fillna(_MISSING) for name in text}).to_csv(partial)
         record = {
             "format": FORMAT,
@@ -271,15 +272,5 @@ def _as_json(value: Any) -> Any:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write; put it in place of `path` once it is on the disk."""
-    partial = path.with_name(path.name + _PARTIAL)
-    yield partial
-    with partial.open("rb+") as written:
-        os.fsync(written.fileno())
-    partial.replace(path)

@@ -96,12 +96,24 @@ AXES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*no time axis was found")
 @pytest.mark.parametrize(("shape", "batch", "time"), AXES.values(), ids=AXES)
 def test_axes_are_found(shape, batch, time):
     found = find_axes(lambda b, n: {"layer": shape(b, n)}, START)["layer"]
     assert (found.batch_axis, found.time_axis) == (batch, time)
 
 
+def test_a_map_that_never_grows_is_told_of():
+    with pytest.warns(UserWarning, match=r"'layer' has shape \(8, 3\).*no time axis was found"):
+        find_axes(lambda b, _: {"layer": (b, 8, 3)}, START)
+
+
+def test_frames_longer_than_the_first_dry_runs_are_found():
+    found = find_axes(lambda b, n: {"layer": (b, max(1, n // (START - 1)), 4)}, START)["layer"]
+    assert (found.batch_axis, found.time_axis) == (0, 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*no time axis was found")
 @pytest.mark.parametrize(("shape", "batch", "time"), AXES.values(), ids=AXES)
 def test_frames_of_each_signal_are_kept_apart_and_in_order(shape, batch, time):
     """Every value carries its signal and frame; after reshaping each row must hold its own."""

@@ -1,5 +1,6 @@
 """probe_layers on features with a planted, an absent and a leaking signal."""
 
+import functools
 import warnings
 
 import numpy as np
@@ -89,20 +90,126 @@ def test_a_label_of_the_speaker_is_not_learnt_from_the_identity_of_the_speaker(f
     assert by_speaker.by_metric()[2].score < 0.8
 
 
-def test_labels_constant_within_groups_are_shuffled_between_groups(features):
+@pytest.mark.parametrize("n_speakers", [6, 10])
+def test_the_floor_of_a_label_of_the_speaker_is_chance_and_as_wide_as_few_speakers_make_it(
+    n_speakers,
+):
+    generator = np.random.default_rng(0)
+    speaker = np.repeat(np.arange(n_speakers), 10)
+    voice = generator.normal(size=(n_speakers, 20))[speaker]
+    items = pd.DataFrame({"speaker": speaker, "gender": np.where(speaker % 2, "F", "M")})
     scores = sp.probe_layers(
-        features,
+        sp.Features({"voice": voice + 0.1 * generator.normal(size=voice.shape)}, items),
         target="gender",
         groups="speaker",
         probe=sp.probes.LogisticProbe(),
         metrics=sp.metrics.uar,
-        n_shuffles=40,
+        n_shuffles=60,
         n_folds=3,
     )
-    noise = scores.records[0]
-    # Twelve speakers in one order give far wider floors than 120 independent items (0.05).
-    assert 0.3 < noise.floor < 0.7
-    assert noise.floor_std > 0.05
+    # Shuffling single items instead of speakers would give a spread of some 0.05.
+    assert scores.records[0].floor == pytest.approx(0.5, abs=0.12)
+    assert scores.records[0].floor_std > 0.1
+
+
+def test_choosing_among_noise_layers_gains_nothing():
+    gained, luckiest = [], []
+    for seed in range(8):
+        generator = np.random.default_rng(seed)
+        items = pd.DataFrame({"speaker": np.arange(60) % 12, "rate": generator.normal(size=60)})
+        layers = {f"noise{k}": generator.normal(size=(60, 8)) for k in range(12)}
+        scores = probe_rate(sp.Features(layers, items), n_shuffles=0, n_folds=4)
+        values = [record.score for record in scores.records]
+        gained.append(scores.best().score - np.mean(values))
+        luckiest.append(max(values) - np.mean(values))
+    assert np.mean(luckiest) > 0.05
+    assert np.mean(gained) < 0.3 * np.mean(luckiest)
+
+
+def test_with_one_split_the_score_of_the_choice_is_that_of_the_layer(features):
+    items = features.items.assign(part=np.where(features.items["speaker"] < "08", "train", "test"))
+    split = predefined(items, column="part")
+    scores = probe_rate(sp.Features(features.layers, items), split=split)
+    assert scores.best() == scores.records[1]
+
+
+def test_metrics_of_one_name_are_refused_and_partials_are_told_apart(features):
+    macro = functools.partial(sklearn.metrics.f1_score, average="macro")
+    weighted = functools.partial(sklearn.metrics.f1_score, average="weighted")
+    scores = sp.probe_layers(
+        features,
+        target="emotion",
+        groups="speaker",
+        probe=sp.probes.LogisticProbe(),
+        metrics=[macro, weighted],
+    )
+    assert scores.metrics == ["f1_score(average=macro)", "f1_score(average=weighted)"]
+    with pytest.raises(ValueError, match="two metrics have one name"):
+        probe_rate(features, metrics=[sp.metrics.r2, sp.metrics.r2])
+
+
+def test_a_subclass_of_a_probe_is_not_bypassed(features):
+    class Shifted(sp.probes.RidgeProbe):
+        def predict(self, X):
+            return super().predict(X) + 1000
+
+    assert probe_rate(features, probe=Shifted(), metrics=sp.metrics.mae).records[0].score > 900
+
+
+def test_a_metric_that_does_not_exist_for_a_layer_is_told_of_and_nothing_is_lost(features):
+    def picky(truth, prediction):
+        if np.ptp(prediction) < 1e-3 * np.ptp(truth):
+            raise ZeroDivisionError("constant prediction")
+        return float(np.mean(np.abs(truth - prediction)))
+
+    flat = sp.Features({"flat": np.zeros((120, 2)), "signal": features["signal"]}, features.items)
+    split = predefined(
+        features.items.assign(part=np.where(features.items["speaker"] < "08", "train", "test")),
+        column="part",
+    )
+    with pytest.warns(UserWarning, match="picky does not exist.*'flat'"):
+        scores = probe_rate(flat, metrics=picky, split=split)
+    assert np.isnan(scores.records[0].score)
+    assert scores.records[1].score < 0.2
+
+
+def test_folds_that_test_an_item_twice_are_refused(features):
+    twice = list(GroupKFold(3).split(np.zeros(120), groups=features.items["speaker"])) * 2
+    with pytest.raises(ValueError, match="tested in several folds"):
+        probe_rate(features, split=twice)
+
+
+def test_a_split_of_masks_is_that_of_their_rows(features):
+    tested = (features.items["speaker"] >= "08").to_numpy()
+    by_mask = probe_rate(features, split=[(~tested, tested)])
+    by_rows = probe_rate(features, split=[(np.flatnonzero(~tested), np.flatnonzero(tested))])
+    assert by_mask.records == by_rows.records
+
+
+def test_where_no_class_can_be_held_out_nothing_is_chosen_and_that_is_said(features):
+    few = features.select((features.items["speaker"] < "04").to_numpy())
+    with pytest.warns(UserWarning, match="no layer is chosen"):
+        scores = sp.probe_layers(
+            few,
+            target="gender",
+            groups="speaker",
+            probe=sp.probes.LogisticProbe(),
+            metrics=sp.metrics.uar,
+            n_folds=2,
+        )
+    assert np.isfinite(scores.records[0].score)
+    assert not scores.chosen
+
+
+def test_the_groups_themselves_cannot_be_the_target(features):
+    with pytest.raises(ValueError, match="is the target the groups themselves"):
+        sp.probe_layers(
+            features,
+            target="speaker",
+            groups="speaker",
+            probe=sp.probes.LogisticProbe(),
+            metrics=sp.metrics.uar,
+        )
 
 
 def test_the_best_layer_is_chosen_on_validation_items_alone(features):

@@ -1,6 +1,7 @@
 """LayerScores: tables, choice of the best layer, and what it writes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -37,9 +38,11 @@ def test_the_table_of_a_model_prints_in_eighty_columns(scores):
     assert max(map(len, scores.table().to_string().splitlines())) <= 80
 
 
-def test_the_best_layer_has_the_best_validation_not_the_best_test_score(scores):
-    assert scores.best().layer == "stem"
-    assert scores.best("mse").layer == "stem"
+def test_the_best_layer_is_that_of_the_choice_not_of_the_largest_score(scores):
+    chosen = (record("stem", 0.4, 0.6), record("stem", 2.5, 1.0, "mse", higher=False))
+    scores = replace(scores, chosen=chosen)
+    assert scores.best().score == 0.4
+    assert scores.best("mse").score == 2.5
 
 
 def test_an_unknown_metric_is_named_with_those_there_are(scores):

@@ -30,7 +30,8 @@ def corpus_of_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> Corpus:
     names them; `speechprobe.extract` raises on them or records them.
     """
     table = pd.DataFrame.from_records(list(rows)).set_index("id")
-    for column in table.columns[table.isna().any()]:
+    numbers = set(table.select_dtypes("number"))
+    for column in (c for c in table if table[c].isna().any() and c not in numbers):
         # None, as documented, where pandas would infer text with NaN.
         table[column] = table[column].astype(object).where(table[column].notna(), None)
     return Corpus(name, with_headers(table, name, depth=3))

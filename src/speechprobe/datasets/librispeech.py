@@ -106,7 +106,8 @@ def _read_speakers(folder: Path) -> dict[str, dict[str, str]]:
     file = folder / "SPEAKERS.TXT"
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file}: missing; it gives the sex of each reader and ships with every subset"
+            f"{file}: missing; it gives the sex of each reader and ships with every subset. The "
+            f"root is the folder that holds it. Layout: {_LAYOUT}"
         )
     speakers = {}
     for line in file.read_text(encoding="utf-8").splitlines():

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +34,12 @@ from scipy.signal import resample_poly
 from tqdm.auto import tqdm
 
 from speechprobe import audio
+from speechprobe._files import PARTIAL, hide_progress, replacing
 from speechprobe.datasets import _espeak
 from speechprobe.datasets._sentences import SENTENCES
 from speechprobe.datasets.corpus import Corpus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
@@ -63,7 +61,6 @@ MAX_VOICES = 2 * len(VARIANTS["F"]) * len(ACCENTS)
 _TABLE = "synthetic.csv"
 _RECORD = "synthetic.json"  # the arguments; written last, so that it marks a finished corpus
 _BEGUN = "synthetic.begun.json"  # the same before that
-_PART = ".part"
 
 
 def load_synthetic(
@@ -130,7 +127,7 @@ def load_synthetic(
     _claim(folder, json.dumps(made_with | {"espeak": _espeak.version()}), plan)
     rows = plan.to_dict("records")
     missing = [row for row in rows if not (folder / row["path"]).is_file()]
-    for row in tqdm(missing, "speech", unit="file", disable=None if progress else True):
+    for row in tqdm(missing, "speech", unit="file", disable=hide_progress(progress)):
         signal = _speak(row["text"], row["voice"], row["words_per_minute"], row["pitch_setting"])
         _write_flac(folder / row["path"], signal)
     return _finish(folder, plan)
@@ -191,7 +188,7 @@ def _claim(folder: Path, record: str, plan: pd.DataFrame) -> None:
     for path in plan["path"]:
         (folder / path).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    with _replacing(folder / _BEGUN) as part:
+    with replacing(folder / _BEGUN) as part:
         part.write_text(record, encoding="utf-8")
 
 
@@ -207,7 +204,7 @@ def _require_same(found: Path, record: str) -> None:
 def _refuse_strays(folder: Path, plan: pd.DataFrame) -> None:
     ours = {*plan["path"], _TABLE, _BEGUN}
     for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix().removesuffix(_PART)
+        name = path.relative_to(folder).as_posix().removesuffix(PARTIAL)
         if path.is_file() and name not in ours:
             raise ValueError(
                 f"{folder} holds {name}, which is no part of the synthetic corpus asked for; "
@@ -227,25 +224,17 @@ def _speak(text: str, voice: str, words_per_minute: int, pitch: int) -> NDArray[
 
 def _write_flac(path: Path, signal: NDArray[np.int16]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as part:
+    with replacing(path) as part:
         audio.write(part, signal, SAMPLE_RATE, kind="FLAC")
 
 
 def _finish(folder: Path, plan: pd.DataFrame) -> Corpus:
     durations = [audio.read_header(folder / path).duration for path in plan["path"]]
     table = plan.assign(duration=durations)
-    with _replacing(folder / _TABLE) as part:
+    with replacing(folder / _TABLE) as part:
         table.to_csv(part)
     if (folder / _BEGUN).is_file():
         (folder / _BEGUN).replace(folder / _RECORD)
     return Corpus(
         name="synthetic", table=table.assign(path=[str(folder / path) for path in plan["path"]])
     )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to, then put the file in its place in one step."""
-    part = path.with_name(path.name + _PART)
-    yield part
-    part.replace(path)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import torch
@@ -65,6 +65,11 @@ class BatchExtractor(Extractor, Protocol):
     ) -> Mapping[str, NDArray[np.float32]]:
         """Return the pooled layers, (n_signals, n_dims'), of signals of any lengths."""
         ...
+
+
+def takes_batches(extractor: Any) -> TypeGuard[BatchExtractor]:
+    """Say whether an extractor takes several signals at once."""
+    return callable(getattr(extractor, "extract_batch", None))
 
 
 def select_layers(available: Iterable[str], patterns: str | Sequence[str]) -> list[str]:
@@ -193,13 +198,18 @@ def check_extractor(extractor: Any) -> None:
             f"extractor {extractor.name!r}: layers, their order and widths must not depend on the "
             f"length of the signal, got {widths[0]} and {widths[1]}"
         )
-    if isinstance(extractor, BatchExtractor):
+    if takes_batches(extractor):
         _check_batch(extractor, signals, results)
 
 
 def check_facts(extractor: Any) -> None:
     """Raise TypeError if an object lacks what every extractor has: name, sample_rate, a call."""
     kind = type(extractor).__name__
+    if isinstance(extractor, type):
+        raise TypeError(
+            f"an extractor is an object, got the class {extractor.__name__}; did you forget the "
+            f"brackets, {extractor.__name__}()?"
+        )
     if not callable(extractor):
         raise TypeError(f"an extractor must be callable with a signal; {kind} is not")
     name, rate = getattr(extractor, "name", None), getattr(extractor, "sample_rate", None)

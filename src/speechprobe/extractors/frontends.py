@@ -77,6 +77,9 @@ class LogMel:
         if not 0 < self.window <= n_fft:
             raise ValueError(f"the window has {self.window} samples; n_fft={n_fft} must hold it")
 
+    def __repr__(self) -> str:
+        return f"LogMel(n_mels={self.n_mels}, sample_rate={self.sample_rate})"
+
     @overload
     def __call__(self, signal: Tensor) -> Tensor: ...
     @overload

@@ -8,6 +8,7 @@ lengths; a network that follows another rule is never padded.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,6 +16,7 @@ from functools import cache
 from torch import Tensor
 
 Shapes = Mapping[str, tuple[int, ...]]
+LONGEST = 10.0  # times the first length
 DryRun = Callable[[int, int], Shapes]  # (n_signals, n_samples) -> shape of each layer
 
 
@@ -79,9 +81,24 @@ def find_axes(dry_run: DryRun, n_samples: int) -> dict[str, Layout]:
         If a layer has no batch axis, or several axes that grow with the length.
     """
     base = dry_run(2, n_samples)
-    longer = dry_run(2, n_samples * 3 // 2)
     wider = dry_run(3, n_samples)
+    factor = 1.5
+    longer = dry_run(2, int(factor * n_samples))
+    while factor < LONGEST and _still(base, longer):
+        factor *= 2
+        longer = dry_run(2, int(factor * n_samples))
+    for layer in _still(base, longer):
+        warnings.warn(
+            f"layer {layer!r} has shape {base[layer][1:]} for one second and for {factor:g}: no "
+            "time axis was found, so all of it is one frame",
+            stacklevel=2,
+        )
     return {layer: _axes_of(layer, base[layer], longer[layer], wider[layer]) for layer in base}
+
+
+def _still(base: Shapes, longer: Shapes) -> list[str]:
+    """Return the layers with more than one axis a signal, none of which has grown."""
+    return [name for name, shape in base.items() if len(shape) > 2 and longer[name] == shape]
 
 
 def _axes_of(

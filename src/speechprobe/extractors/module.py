@@ -166,6 +166,9 @@ class ModuleExtractor:
         first = next(self.module.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {len(self._names)} layers)"
+
     @property
     def provenance(self) -> dict[str, Any]:
         """What makes the numbers: weights, layers, front end, padding."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ from tqdm.auto import tqdm
 
 from speechprobe import _fingerprint, audio, engines, pooling
 from speechprobe import store as storage
+from speechprobe._files import hide_progress
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.engines import Source
 from speechprobe.extractors.base import Extractor, check_facts, select_layers
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 # What a kill can cost at most, besides the batch under way.
 FLUSH_ROWS, FLUSH_SECONDS = 1024, 20.0
+# So many failures and no success: the extractor is broken, not the files.
+HOPELESS = 20
 
 
 def extract(
@@ -96,6 +100,10 @@ def extract(
     """
     if errors not in ("raise", "record"):
         raise ValueError(f"errors must be 'raise' or 'record', got {errors!r}")
+    if not isinstance(corpus, Corpus):
+        raise TypeError(
+            f"extract wants a Corpus, as datasets.load_folder gives, got {type(corpus).__name__}"
+        )
     check_facts(extractor)
     run = _Run(extractor, layers, pooling.resolve(pool), strict=errors == "raise")
     identity = run.identity()
@@ -108,9 +116,7 @@ def extract(
         batch_seconds=engines.resolve_batch_seconds(batch_seconds, extractor),
         workers=engines.resolve_workers(workers),
     )
-    bar = tqdm(
-        total=len(sources), desc=extractor.name, unit="utt", disable=None if progress else True
-    )
+    bar = tqdm(total=len(sources), desc=extractor.name, unit="utt", disable=hide_progress(progress))
     started = time.perf_counter()
     with bar:
         keep.take(run.checked(batches, bar))
@@ -131,7 +137,7 @@ class _Run:
         self.extractor, self.pool, self.strict = extractor, pool, strict
         self.patterns = [layers] if isinstance(layers, str) else list(layers)
         self.failures: list[tuple[Source, Exception]] = []
-        self.chosen: list[str] = []
+        self.widths: dict[str, int] = {}
         known = getattr(extractor, "layers", None)
         if isinstance(known, tuple):
             select_layers(known, self.patterns)  # a wrong pattern raises before anything runs
@@ -177,13 +183,19 @@ class _Run:
 
     def _read_through(self, suspects: Sequence[Source]) -> None:
         # Only floating-point files can hold NaN, and no header shows it.
-        for source in suspects:
+        def attempt(source: Source) -> Exception | None:
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # silence is told of when it is extracted
-                    audio.read(source.path)
+                audio.read(source.path)
             except (OSError, ValueError) as error:
-                self.failures.append((source, error))
+                return error
+            return None
+
+        # Silence is told of when it is extracted.
+        with warnings.catch_warnings(), ThreadPoolExecutor(4) as pool:
+            warnings.simplefilter("ignore")
+            found = list(pool.map(attempt, suspects))
+        pairs = zip(suspects, found, strict=True)
+        self.failures += [(source, error) for source, error in pairs if error is not None]
 
     def checked(self, batches: Iterator[engines.Done], bar: Any) -> Iterator[engines.Done]:
         """Pass batches on with the chosen layers only; raise or note what failed."""
@@ -192,25 +204,36 @@ class _Run:
             if done.sources:
                 yield replace(done, layers=self._choose(done))
             self._raise_if_strict(bar.total)
+            if len(self.failures) >= HOPELESS and not self.widths:
+                raise ValueError(
+                    f"the first {len(self.failures)} utterances all failed, so nothing more was "
+                    f"tried; first: {_tell(*self.failures[0])}"
+                )
             bar.update(len(done.sources) + len(done.failures))
 
     def _choose(self, done: engines.Done) -> dict[str, NDArray[np.float32]]:
         chosen = select_layers(done.layers, self.patterns)
-        if self.chosen and chosen != self.chosen:
+        widths = {name: done.layers[name].shape[1] for name in chosen}
+        if self.widths and widths != self.widths:
             raise ValueError(
-                f"{self.extractor.name!r} gave layers {chosen} for utterance "
-                f"{done.sources[0].id!r} but {self.chosen} before"
+                f"{self.extractor.name!r} gave layers of other names or widths for utterance "
+                f"{done.sources[0].id!r} than before: {widths}, not {self.widths}"
             )
-        self.chosen = chosen
+        self.widths = widths
         return {name: done.layers[name] for name in chosen}
 
     def _raise_if_strict(self, n_utterances: int) -> None:
         if self.failures and self.strict:
-            source, error = self.failures[0]
             raise ValueError(
                 f"{len(self.failures)} of {n_utterances} utterances cannot be used, first "
-                f"{source.id!r}: {error}. Leave them out, or go on without them by errors='record'"
-            ) from error
+                f"{_tell(*self.failures[0])}. Leave them out, or go on without them by "
+                "errors='record'"
+            ) from self.failures[0][1]
+
+
+def _tell(source: Source, error: Exception) -> str:
+    place = "" if source.path in str(error) else f" ({source.path})"
+    return f"{source.id!r}{place}: {error}"
 
 
 class _Memory:

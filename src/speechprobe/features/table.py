@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from speechprobe import store as storage
-from speechprobe.datasets.corpus import Corpus
+from speechprobe.datasets.corpus import Corpus, rows_of
 from speechprobe.extractors.base import select_layers
 
 if TYPE_CHECKING:
@@ -85,22 +85,21 @@ class Features:
             raise KeyError(f"{layer!r} is a pattern; index one layer, of {list(self.layers)}")
         return np.asarray(self.layers[layer])
 
-    def select(self, mask: ArrayLike) -> Features:
-        """Return the items of a boolean mask (n_items,), or of row positions.
+    def select(self, keep: ArrayLike) -> Features:
+        """Return the items of a boolean mask (n_items,), of ids, or of row positions.
+
+        A boolean Series is matched by id; whole numbers are row positions.
 
         Raises
         ------
         ValueError
             If the mask has another length or leaves nothing.
+        KeyError
+            If an id is unknown.
         """
-        wanted = np.asarray(mask)
-        if wanted.dtype == object and all(isinstance(each, bool | np.bool_) for each in wanted):
-            wanted = wanted.astype(bool)
-        if wanted.dtype == bool and wanted.shape != (len(self),):
-            raise ValueError(f"expected a mask of shape ({len(self)},), got {wanted.shape}")
-        rows = np.flatnonzero(wanted) if wanted.dtype == bool else wanted.astype(np.intp)
-        if not len(rows):
-            raise ValueError("no item was selected")
+        wanted = np.asarray(keep)
+        by_position = np.issubdtype(wanted.dtype, np.integer)
+        rows = wanted if by_position else rows_of(self.items, keep, "the features")
         layers = {
             name: layer.subset(rows) if isinstance(layer, storage.StoredLayer)
             else np.asarray(layer)[rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,48 +22,91 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Predictions of one layer: by seed on test and validation items, by shuffle on test items."""
+    """Predictions of one layer, each a list with one array a fold.
 
-    test: list[NDArray[Any]]
-    validation: list[NDArray[Any]]
-    floor: list[NDArray[Any]]
+    Parameters
+    ----------
+    test, validation
+        One list a seed: predictions of the fold's test and validation items.
+    floor
+        One list a shuffle: predictions of the test items of the shuffle's own folds.
+    n_dims
+        Width of the layer.
+    """
+
+    test: list[list[NDArray[Any]]]
+    validation: list[list[NDArray[Any]]]
+    floor: list[list[NDArray[Any]]]
     n_dims: int
 
 
-class Plan:
-    """All fits of a layer, as one list of jobs."""
+class Run(NamedTuple):
+    """Folds and the target that is learnt on them: the truth, or a shuffle of it."""
 
-    def __init__(
-        self,
-        folds: Sequence[Split],
-        truth: NDArray[Any],
-        shuffled: Sequence[NDArray[Any]],
-        seeds: tuple[int, ...],
-    ) -> None:
+    folds: Sequence[Split]
+    target: NDArray[Any]
+
+    @property
+    def scored(self) -> Rows:
+        """Rows of the test items, fold after fold."""
+        return np.concatenate([fold.test for fold in self.folds])
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """Target of the test items, fold after fold."""
+        values: NDArray[Any] = self.target[self.scored]
+        return values
+
+
+class Plan:
+    """All fits of a layer, as one list of jobs.
+
+    Parameters
+    ----------
+    real
+        Folds and the true target.
+    shuffled
+        The same for each shuffle.
+    seeds
+        Of the probe.
+    """
+
+    def __init__(self, real: Run, shuffled: Sequence[Run], seeds: tuple[int, ...]) -> None:
         if not seeds:
             raise ValueError("at least one seed is needed")
-        self.folds, self.truth, self.shuffled, self.seeds = folds, truth, shuffled, seeds
-        self.scored = np.concatenate([fold.test for fold in folds])
-        self.validated = np.concatenate([fold.validation for fold in folds])
+        if len(np.unique(real.scored)) < len(real.scored):
+            raise ValueError(
+                "some items are tested in several folds and would count several times; give folds "
+                "whose test parts do not overlap"
+            )
+        self.real, self.shuffled, self.seeds = real, shuffled, seeds
 
     def run(self, probe: Any, matrix: NDArray[np.float32]) -> Outcome:
         """Return the predictions for a layer (n_items, n_dims)."""
-        sets = self._sets()
-        jobs = [Job(fit, ask, target, seed) for pairs, target, seed in sets for fit, ask in pairs]
-        predicted = iter(_fit_predict_all(probe, matrix, jobs))
-        joined = [np.concatenate([next(predicted) for _ in pairs]) for pairs, _, _ in sets]
-        first, last = len(self.seeds), len(self.seeds) + len(self.shuffled)
-        return Outcome(joined[:first], joined[last:], joined[first:last], matrix.shape[1])
-
-    def _sets(self) -> list[tuple[list[tuple[Rows, Rows]], NDArray[Any], int]]:
-        """Return (fit and predict rows of each fold, target, seed): test, floor, validation."""
-        test = [(np.concatenate([fold.train, fold.validation]), fold.test) for fold in self.folds]
-        choice = [(fold.train, fold.validation) for fold in self.folds if len(fold.validation)]
-        return [
-            *((test, self.truth, seed) for seed in self.seeds),
-            *((test, target, self.seeds[0]) for target in self.shuffled),
-            *((choice, self.truth, seed) for seed in self.seeds if choice),
+        sets = [
+            *(_on_test(self.real, seed) for seed in self.seeds),
+            *(_on_test(run, self.seeds[0]) for run in self.shuffled),
+            *(_on_validation(self.real, seed) for seed in self.seeds),
         ]
+        predicted = iter(_fit_predict_all(probe, matrix, [job for jobs in sets for job in jobs]))
+        by_set = [[next(predicted) for _ in jobs] for jobs in sets]
+        first, last = len(self.seeds), len(self.seeds) + len(self.shuffled)
+        return Outcome(by_set[:first], by_set[last:], by_set[first:last], matrix.shape[1])
+
+
+def _on_test(run: Run, seed: int) -> list[Job]:
+    """Fit on train and validation parts, predict the test parts."""
+    return [
+        Job(np.concatenate([fold.train, fold.validation]), fold.test, run.target, seed)
+        for fold in run.folds
+    ]
+
+
+def _on_validation(run: Run, seed: int) -> list[Job]:
+    """Fit on the train parts, predict the validation parts; none where a fold has no such part."""
+    if not all(len(fold.validation) for fold in run.folds):
+        return []
+    return [Job(fold.train, fold.validation, run.target, seed) for fold in run.folds]
 
 
 def _fit_predict_all(
@@ -98,14 +141,14 @@ def folds_of(
     listed = [split] if isinstance(split, Split) else list(split)
     if not listed:
         raise ValueError("the split has no fold")
-    whole = [fold if isinstance(fold, Split) else _of_pair(fold) for fold in listed]
-    return [splits.check(fold, items, groups=groups) for fold in whole]
+    return [splits.check(_as_split(fold), items, groups=groups) for fold in listed]
 
 
-def _of_pair(fold: Any) -> Split:
-    parts = [np.asarray(part, dtype=np.intp) for part in fold]
+def _as_split(fold: Any) -> Split:
+    parts = [np.asarray(part) for part in fold]
     if len(parts) not in (2, 3):
         raise ValueError(
             f"a fold is a Split or a pair (train, test) of row positions, got {len(parts)} parts"
         )
-    return Split(parts[0], parts[1] if len(parts) == 3 else np.empty(0, np.intp), parts[-1])
+    rows = [np.flatnonzero(p) if p.dtype == bool else p.astype(np.intp) for p in parts]
+    return Split(rows[0], rows[1] if len(rows) == 3 else np.empty(0, np.intp), rows[-1])

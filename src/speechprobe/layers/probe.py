@@ -5,11 +5,15 @@ How a score comes about
 - Items are split by group. In each fold the probe is fitted on the train and validation parts and
   predicts the test part; the predictions of all folds are scored together, and with several seeds
   the scores are averaged.
-- Validation score: fitted on the train part alone, scored on the validation part. The best layer
-  is chosen by it, so that the test score of the chosen layer is not the largest of many.
+- Choice of a layer: in each fold every layer is fitted on the train part alone and scored on the
+  validation part; the best one there predicts the test part of that fold. These predictions,
+  joined, are scored as those of a layer are, and `LayerScores.best` gives that score: it is free
+  of the luck of the best of many layers. (A layer's validation score over all folds, by which
+  `best` names a layer, is not: with folds, the validation items of one are the test items of
+  another.)
 - Floor: the same fits and the same score with shuffled labels, the mean of `n_shuffles` runs. A
   label that is constant within every group (gender by speaker) is shuffled between groups, any
-  other between items.
+  other between items. Stratified folds are drawn anew for each shuffle.
 - Interval: whole groups are drawn with replacement 1,000 times from the scored items; the
   percentiles of the scores. The fits are not repeated, so it says how the score would move with
   other test speakers, not with other training speakers.
@@ -19,32 +23,27 @@ How a score comes about
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-import sklearn
 from tqdm.auto import tqdm
 
+from speechprobe._files import hide_progress
 from speechprobe.datasets import splits
 from speechprobe.datasets.splits import Split
 from speechprobe.features import Features
-from speechprobe.layers.fits import Outcome, Plan, folds_of
-from speechprobe.layers.scores import LayerScore, LayerScores
-from speechprobe.layers.target import Measure, Metric, Target, measures_of
-from speechprobe.metrics.uncertainty import (
-    group_resamples,
-    percentile_interval,
-    require_confidence,
-)
+from speechprobe.layers.fits import Outcome, Plan, Run, folds_of
+from speechprobe.layers.scores import LayerScores
+from speechprobe.layers.scoring import N_RESAMPLES, score
+from speechprobe.layers.target import Metric, Target, measures_of
+from speechprobe.metrics.uncertainty import require_confidence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-N_RESAMPLES = 1000
-_UNCHECKED = {"assume_finite": True, "skip_parameter_validation": True}
 
 
 def probe_layers(  # noqa: PLR0913 the public contract names each of these
@@ -86,7 +85,8 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     n_shuffles
         Number of shuffled runs behind the floor; 0 gives no floor.
     seeds
-        Seeds of the probe; the scores of several are averaged.
+        Seeds of the probe, which replace its own `random_state`; the scores of several are
+        averaged.
     confidence
         Of the interval.
     select_on
@@ -122,16 +122,24 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     require_confidence(confidence)
     _require_settings(select_on, n_shuffles)
     items, task = features.items, Target(features.items, target, probe)
-    stratify = target if task.classes is not None else None
-    folds = folds_of(items, split, groups=groups, n_folds=n_folds, stratify=stratify)
-    adjust = splits.with_validation if select_on == "validation" else splits.without_validation
-    folds = [adjust(fold, items, groups=groups) for fold in folds]
-    task.check_folds(folds)
     measures = measures_of(metrics, task.truth)
+    for layer in features.layers:
+        _matrix(features, layer)  # NaN is an error now, not after the fits of the layers before
+    stratify = target if task.classes is not None else None
+    fold = functools.partial(folds_of, split=split, groups=groups, n_folds=n_folds)
+    folds = fold(items, stratify=stratify)
+    task.check_folds(folds)
+    real = Run(_validated(folds, task, items, groups, select_on), task.truth)
     codes = splits.group_codes(items, groups)
-    plan = Plan(folds, task.truth, task.shuffled(codes, n_shuffles), tuple(seeds))
-    bar = tqdm(features.layers, target, unit="layer", disable=None if progress else True)
+    shuffled = [
+        # Stratified folds follow the labels, so each shuffle has its own.
+        Run(fold(items.assign(**{target: labels}), stratify=stratify), labels)
+        for labels in task.shuffled(codes, n_shuffles)
+    ]
+    plan = Plan(real, shuffled, tuple(seeds))
+    bar = tqdm(features.layers, target, unit="layer", disable=hide_progress(progress))
     outcomes = {layer: plan.run(probe, _matrix(features, layer)) for layer in bar}
+    records, chosen = score(outcomes, measures, plan, codes[real.scored], confidence)
     settings = {
         "target": target,
         "groups": groups,
@@ -144,8 +152,27 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
         "n_resamples": N_RESAMPLES,
         "features": dict(features.provenance),
     }
-    records = _records(outcomes, measures, plan, codes[plan.scored], confidence)
-    return LayerScores(records, _predictions(outcomes, plan, items, task, groups), settings)
+    return LayerScores(records, _predictions(outcomes, plan, task, items, groups), settings, chosen)
+
+
+def _validated(
+    folds: Sequence[Split],
+    task: Target,
+    items: pd.DataFrame,
+    groups: str | None,
+    select_on: str | None,
+) -> list[Split]:
+    """Return the folds with a validation part to choose layers on, or without if none is wanted."""
+    if select_on == "validation":
+        wanted = [splits.with_validation(fold, items, groups=groups) for fold in folds]
+        if task.can_validate(wanted):
+            return wanted
+        warnings.warn(
+            f"no layer is chosen: with groups held out for validation, a fold would train on one "
+            f"class of {task.name!r} only (select_on=None says that this is meant)",
+            stacklevel=3,
+        )
+    return [splits.without_validation(fold, items, groups=groups) for fold in folds]
 
 
 def _require_settings(select_on: str | None, n_shuffles: int) -> None:
@@ -169,86 +196,25 @@ def _matrix(features: Features, layer: str) -> NDArray[np.float32]:
     return matrix
 
 
-def _records(
-    outcomes: Mapping[str, Outcome],
-    measures: Sequence[Measure],
-    plan: Plan,
-    groups: NDArray[np.intp],
-    confidence: float,
-) -> tuple[LayerScore, ...]:
-    resampled = _resampled(outcomes, measures, plan.truth[plan.scored], groups)
-    return tuple(
-        _record(layer, measure, outcome, plan).with_interval(
-            *percentile_interval(resampled[layer, measure.name], confidence),
-            n_groups=len(np.unique(groups)),
-        )
-        for layer, outcome in outcomes.items()
-        for measure in measures
-    )
-
-
-def _record(layer: str, measure: Measure, outcome: Outcome, plan: Plan) -> LayerScore:
-    truth = plan.truth[plan.scored]
-    by_seed = [measure.of(truth, [predicted]) for predicted in outcome.test]
-    floors = [
-        measure.of(target[plan.scored], [predicted])
-        for target, predicted in zip(plan.shuffled, outcome.floor, strict=True)
-    ]
-    chosen = outcome.validation
-    return LayerScore(
-        layer=layer,
-        metric=measure.name,
-        score=float(np.mean(by_seed)),
-        floor=float(np.mean(floors)) if floors else float("nan"),
-        floor_std=float(np.std(floors)) if floors else float("nan"),
-        validation=measure.of(plan.truth[plan.validated], chosen) if chosen else float("nan"),
-        seed_std=float(np.std(by_seed)),
-        n_items=len(truth),
-        n_dims=outcome.n_dims,
-        higher_is_better=measure.higher_is_better,
-    )
-
-
-def _resampled(
-    outcomes: Mapping[str, Outcome],
-    measures: Sequence[Measure],
-    truth: NDArray[Any],
-    groups: NDArray[np.intp],
-) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Score every resample of the groups, the same resamples for every layer and metric."""
-    scores = {(layer, m.name): np.full(N_RESAMPLES, np.nan) for layer in outcomes for m in measures}
-    if len(np.unique(groups)) < 2:
-        return scores
-    # The input is checked by now, and a metric may warn of a class that a resample lacks.
-    with warnings.catch_warnings(), sklearn.config_context(**_UNCHECKED):
-        warnings.simplefilter("ignore")
-        for number, rows in enumerate(group_resamples(groups, n_resamples=N_RESAMPLES, seed=0)):
-            for layer, outcome in outcomes.items():
-                drawn = [predicted[rows] for predicted in outcome.test]
-                for measure in measures:
-                    scores[layer, measure.name][number] = measure.of(truth[rows], drawn)
-    return scores
-
-
 def _predictions(
     outcomes: Mapping[str, Outcome],
     plan: Plan,
-    items: pd.DataFrame,
     task: Target,
+    items: pd.DataFrame,
     groups: str | None,
 ) -> pd.DataFrame:
     """Return one row for each layer, seed and scored item."""
-    scored = items.iloc[plan.scored]
+    folds, scored = plan.real.folds, items.iloc[plan.real.scored]
     common = pd.DataFrame(
         {
             "id": scored.index,
             "group": scored.index if groups is None else scored[groups].to_numpy(),
-            "fold": np.repeat(range(len(plan.folds)), [len(fold.test) for fold in plan.folds]),
-            "truth": task.decode(plan.truth[plan.scored]),
+            "fold": np.repeat(range(len(folds)), [len(fold.test) for fold in folds]),
+            "truth": task.decode(plan.real.truth),
         }
     )
     parts = [
-        common.assign(prediction=task.decode(predicted), layer=layer, seed=seed)
+        common.assign(prediction=task.decode(np.concatenate(predicted)), layer=layer, seed=seed)
         for layer, outcome in outcomes.items()
         for seed, predicted in zip(plan.seeds, outcome.test, strict=True)
     ]

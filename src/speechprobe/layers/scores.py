@@ -60,6 +60,10 @@ class LayerScore:
         """Return the score with the ends of its interval and the number of groups behind it."""
         return replace(self, low=low, high=high, n_groups=n_groups)
 
+    def with_validation(self, validation: float) -> LayerScore:
+        """Return the score with another validation score."""
+        return replace(self, validation=validation)
+
 
 @dataclass(frozen=True, eq=False)
 class LayerScores:
@@ -75,6 +79,8 @@ class LayerScores:
     settings
         How the scores came about: target, groups, probe, folds, shuffles, seeds, and the
         provenance of the features.
+    chosen
+        For each metric, the score of the layers chosen on validation items; see `best`.
 
     Examples
     --------
@@ -89,6 +95,7 @@ class LayerScores:
     records: tuple[LayerScore, ...]
     predictions: pd.DataFrame
     settings: Mapping[str, Any] = field(default_factory=dict)
+    chosen: tuple[LayerScore, ...] = ()
 
     @property
     def metrics(self) -> list[str]:
@@ -119,21 +126,27 @@ class LayerScores:
         return frame.set_index("layer")[["metric", *COLUMNS]].round(3)
 
     def best(self, metric: str | Callable[..., float] | None = None) -> LayerScore:
-        """Return the layer with the best validation score; its `score` is the test score.
+        """Return the best layer, chosen on validation items, with an honest score.
+
+        Its `layer` is the one with the best validation score over all folds. Its `score`,
+        interval and floor are those of the choice: in each fold, the layer that is best on the
+        validation part predicts the test part. So they are not the largest of many, and with
+        several folds they can differ from the record of that layer; with one split they are the
+        same.
 
         Raises
         ------
         ValueError
             If there are no validation scores.
         """
-        records = self.by_metric(metric)
-        if any(_is_nan(record.validation) for record in records):
-            raise ValueError(
-                "the best layer is chosen on validation items, and there are none: probe with "
-                "select_on='validation' and enough groups, or with a split that has them"
-            )
-        sign = 1 if records[0].higher_is_better else -1
-        return max(records, key=lambda record: sign * record.validation)
+        name = self.by_metric(metric)[0].metric
+        for record in self.chosen:
+            if record.metric == name:
+                return record
+        raise ValueError(
+            "the best layer is chosen on validation items, and there are none: probe with "
+            "select_on='validation' and enough groups, or with a split that has them"
+        )
 
     def to_csv(self, path: str | Path) -> None:
         """Write the records, in full precision, one a row."""
@@ -141,12 +154,13 @@ class LayerScores:
         frame.to_csv(path, index=False)
 
     def to_json(self, path: str | Path) -> None:
-        """Write records and settings; NaN becomes null."""
-        records = [
-            {name: None if _is_nan(value) else value for name, value in asdict(record).items()}
-            for record in self.records
-        ]
-        content = {"settings": dict(self.settings), "records": records}
+        """Write records, chosen layers and settings; NaN becomes null."""
+        records, chosen = (
+            [{name: None if _is_nan(value) else value for name, value in asdict(record).items()}
+             for record in part]
+            for part in (self.records, self.chosen)
+        )  # fmt: skip
+        content = {"settings": dict(self.settings), "records": records, "chosen": chosen}
         text = json.dumps(content, indent=2, default=str, ensure_ascii=False)
         Path(path).write_text(text + "\n", encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -53,10 +54,14 @@ class Target:
 
     def _encode(self, values: pd.Series[Any]) -> None:
         raw = values.to_numpy()
+        kinds = sorted({type(value).__name__ for value in raw.tolist()})
+        if len(kinds) > 1:
+            raise ValueError(f"target {self.name!r} holds classes of several types: {kinds}")
         self.classes, self.truth = np.unique(raw, return_inverse=True)
         if len(self.classes) < 2:
             raise ValueError(
-                f"target {self.name!r} has one class only ({self.classes[0]!r}) in {len(raw)} items"
+                f"target {self.name!r} has one class only ({raw[:1].tolist()[0]!r}) in {len(raw)} "
+                "items; there is nothing to tell apart"
             )
         fractional = np.issubdtype(raw.dtype, np.floating) and (raw != np.rint(raw)).any()
         if fractional and len(self.classes) > 10:
@@ -66,6 +71,7 @@ class Target:
             )
 
     def _as_numbers(self, values: pd.Series[Any]) -> None:
+        values = values.infer_objects()
         if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
             raise ValueError(
                 f"target {self.name!r} holds {values.dtype} such as {values.iloc[0]!r}; a "
@@ -81,20 +87,33 @@ class Target:
 
     def check_folds(self, folds: Sequence[Split]) -> None:
         """Raise if a fold trains on one class; warn if it tests a class that it never saw."""
+        unseen: dict[int, NDArray[Any]] = {}
         for number, fold in enumerate(folds if self.classes is not None else ()):
             seen = np.unique(self.truth[np.concatenate([fold.train, fold.validation])])
-            if len(np.unique(self.truth[fold.train])) < 2:
+            if len(seen) < 2:
                 raise ValueError(
                     f"fold {number} trains on one class of {self.name!r} only "
-                    f"({self.decode(seen[:1])[0]!r}); use fewer folds or another split"
+                    f"({self.decode(seen).tolist()[0]!r}); use fewer folds or another split"
                 )
-            unseen = np.setdiff1d(self.truth[fold.test], seen)
-            if len(unseen):
-                warnings.warn(
-                    f"fold {number} tests classes of {self.name!r} that it never trains on: "
-                    f"{self.decode(unseen).tolist()}",
-                    stacklevel=3,
+            new = np.setdiff1d(self.truth[fold.test], seen)
+            if len(new) == len(np.unique(self.truth[fold.test])):
+                raise ValueError(
+                    f"fold {number} tests no class of {self.name!r} that it trains on, so nothing "
+                    "can be told; is the target the groups themselves?"
                 )
+            unseen |= {number: new} if len(new) else {}
+        for number, new in unseen.items():
+            warnings.warn(
+                f"fold {number} tests classes of {self.name!r} that it never trains on: "
+                f"{self.decode(new).tolist()}",
+                stacklevel=3,
+            )
+
+    def can_validate(self, folds: Sequence[Split]) -> bool:
+        """Say whether every fold trains on two classes when its validation part is held out."""
+        return self.classes is None or all(
+            len(np.unique(self.truth[fold.train])) > 1 for fold in folds
+        )
 
     def decode(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return class codes as classes; numbers as they are."""
@@ -115,7 +134,7 @@ class Measure:
 
     def __init__(self, metric: Metric, truth: NDArray[Any]) -> None:
         self.metric = metric
-        self.name = getattr(metric, "__name__", None) or type(metric).__name__
+        self.name = name_of(metric)
         perfect = self._try(truth, truth)
         others = [np.random.default_rng(seed).permutation(truth) for seed in range(5)]
         self.higher_is_better = bool(perfect >= np.mean([self._try(truth, x) for x in others]))
@@ -131,7 +150,10 @@ class Measure:
 
     def of(self, truth: NDArray[Any], predictions: Sequence[NDArray[Any]]) -> float:
         """Return the mean over seeds; NaN where the metric does not exist."""
-        return float(np.mean([score_or_nan(self.metric, truth, each) for each in predictions]))
+        with warnings.catch_warnings():
+            # A metric may warn of a class that a resample or a shuffle lacks.
+            warnings.simplefilter("ignore")
+            return float(np.mean([score_or_nan(self.metric, truth, each) for each in predictions]))
 
 
 def measures_of(metrics: Metric | Sequence[Metric], truth: NDArray[Any]) -> list[Measure]:
@@ -145,4 +167,15 @@ def measures_of(metrics: Metric | Sequence[Metric], truth: NDArray[Any]) -> list
             )
     if not listed:
         raise ValueError("at least one metric is needed, such as metrics.r2")
+    names = [name_of(metric) for metric in listed]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two metrics have one name: {names}; give each function its own __name__")
     return [Measure(metric, truth) for metric in listed]
+
+
+def name_of(metric: Metric) -> str:
+    """Return the name of a metric; of a partial, that of its function with the settings."""
+    if isinstance(metric, functools.partial):
+        settings = ", ".join(f"{key}={value}" for key, value in metric.keywords.items())
+        return f"{name_of(metric.func)}({settings})"
+    return getattr(metric, "__name__", None) or type(metric).__name__

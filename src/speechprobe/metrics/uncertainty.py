@@ -130,7 +130,7 @@ def score_or_nan(metric: Callable[[Any, Any], float], truth: Any, prediction: An
     """Return a metric, or NaN where it does not exist for a resample."""
     try:
         return float(metric(truth, prediction))
-    except ValueError:
+    except (ValueError, ArithmeticError):
         return float("nan")
 
 

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MultiOutputMixin,
+    RegressorMixin,
+    clone,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -92,7 +98,7 @@ class RidgeProbe(MultiOutputMixin, RegressorMixin, BaseEstimator):
         for numbers in shared.values():
             rows, asked = jobs[numbers[0]].fit, jobs[numbers[0]].predict
             targets = np.stack([np.asarray(jobs[k].target)[rows] for k in numbers], axis=1)
-            found = RidgeProbe(self.alphas).fit(features[rows], targets).predict(features[asked])
+            found = clone(self).fit(features[rows], targets).predict(features[asked])
             for column, number in enumerate(numbers):
                 predictions[number] = found[:, column]
         return predictions
