@@ -442,3 +442,38 @@ def test_layers_may_be_lists_and_are_indexed_as_arrays():
 
 def test_a_failure_is_a_path_and_an_error():
     assert features_module.Failure("a.wav", "broken") == ("a.wav", "broken")
+
+
+def test_an_extractor_that_fails_on_everything_is_not_run_to_the_end(tmp_path, write_sound):
+    for k in range(60):
+        write_sound(tmp_path / f"u{k:02d}.wav", 0.1)
+    calls = []
+
+    class Broken:
+        name, sample_rate = "broken", RATE
+
+        def __call__(self, signal):
+            calls.append(1)
+            raise RuntimeError("a bug")
+
+    with pytest.raises(ValueError, match="the first 20 utterances all failed.*a bug"):
+        sp.extract(sp.datasets.load_folder(tmp_path), Broken(), errors="record")
+    assert len(calls) == 20
+
+
+def test_a_layer_whose_width_changes_is_an_error_that_names_the_utterance(corpus):
+    class Growing:
+        name, sample_rate = "growing", RATE
+
+        def __call__(self, signal):
+            return {"layer": np.ones((2, len(signal)))}
+
+    with pytest.raises(ValueError, match="other names or widths for utterance 'u"):
+        sp.extract(corpus, Growing())
+
+
+def test_what_is_no_corpus_and_no_extractor_is_told(corpus):
+    with pytest.raises(TypeError, match="wants a Corpus, as datasets.load_folder gives, got list"):
+        sp.extract(["a.wav"], Counting())
+    with pytest.raises(TypeError, match=r"did you forget the brackets, LogMel\(\)"):
+        sp.extract(corpus, sp.extractors.LogMel)

@@ -457,3 +457,48 @@ def test_rows_are_flushed_by_time_too(corpus, store, monkeypatch):
 def test_paths_may_be_text_or_path(corpus, store):
     sp.extract(corpus, Level(), store=str(store))
     assert_same(sp.load_features(str(store)), sp.load_features(Path(store)))
+
+
+def defined_in_a_notebook(factor):
+    """Return an extractor whose class has no source file."""
+    names = {"np": np, "__name__": "__main__"}
+    code = f"""
+class Noted:
+    name, sample_rate = "noted", 16_000
+    def __call__(self, signal):
+        return {{"level": {factor} * np.abs(signal[:160, None])}}
+"""
+    exec(code, names)
+    return names["Noted"]()
+
+
+def test_code_without_a_source_file_is_told_apart(corpus, store):
+    sp.extract(corpus, defined_in_a_notebook(1), store=store)
+    sp.extract(corpus, defined_in_a_notebook(1), store=store)
+    with pytest.raises(ValueError, match="made otherwise"):
+        sp.extract(corpus, defined_in_a_notebook(2), store=store)
+
+
+def test_a_network_with_the_same_weights_and_another_forward_is_told_apart(corpus, store):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Conv1d(1, 2, 160, 160)
+            nn.init.ones_(self.out.weight)
+            nn.init.zeros_(self.out.bias)
+
+        def forward(self, x):
+            return self.out(x[:, None])
+
+    first = Net()
+    Net.__qualname__ = "Net"
+
+    class Other(Net):
+        def forward(self, x):
+            return self.out(2 * x[:, None])
+
+    Other.__qualname__, Other.__name__ = Net.__qualname__, Net.__name__
+    settings = {"layers": "out", "sample_rate": RATE, "name": "net"}
+    sp.extract(corpus, sp.extractors.ModuleExtractor(first.eval(), **settings), store=store)
+    with pytest.raises(ValueError, match="made otherwise"):
+        sp.extract(corpus, sp.extractors.ModuleExtractor(Other().eval(), **settings), store=store)
