@@ -81,7 +81,7 @@ def test_the_page_needs_no_other_file_and_holds_every_score(models, tmp_path):
     assert not re.search(r'(src|href)="(?!#)', page)
     assert "A &amp; B" in page and "<td>&lt;trained&gt;</td>" in page
     assert page.count("<tr") == 1 + 7 + 2
-    assert page.count("<td>chosen (block.") == 2
+    assert page.count("<td>chosen in each fold") == 2
     assert page.count('class="best"') == 2
     assert ">0.700<" in page and "0.500 to 0.800" in page
 
@@ -104,3 +104,14 @@ def test_every_public_name_loads():
     for package in (sp, sp.datasets, sp.extractors, sp.metrics, sp.probes, sp.layers):
         for name in package.__all__:
             assert getattr(package, name) is not None
+
+
+def test_what_is_no_score_is_refused_and_a_list_names_its_models():
+    with pytest.raises(TypeError, match="expected LayerScores"):
+        sp.plots.plot_layers("rate")
+    made = {"corpus": "mine", "extractor": {"name": "net"}}
+    scores = make_scores("rate", [0.1, 0.2])
+    named = LayerScores(scores.records, scores.predictions, {"target": "rate", "features": made})
+    (axes,) = sp.plots.plot_layers([named]).axes
+    assert axes.get_title() == "mine: rate"
+    assert axes.lines[0].get_label() == "net"

@@ -92,8 +92,13 @@ def sections_of(scores: Section | Sequence[Section]) -> list[dict[str, LayerScor
     ValueError
         If there are none, or the models of a section were probed for different targets.
     """
-    listed = [scores] if isinstance(scores, LayerScores | Mapping) else list(scores)
-    sections = [dict(part) if isinstance(part, Mapping) else {"": part} for part in listed]
+    listed: list[Any] = list(scores) if isinstance(scores, list | tuple) else [scores]
+    sections: list[dict[str, LayerScores]] = [
+        dict(part) if isinstance(part, Mapping) else {_model_of(part): part} for part in listed
+    ]
+    for each in (each for models in sections for each in models.values()):
+        if not isinstance(each, LayerScores):
+            raise TypeError(f"expected LayerScores, as probe_layers gives, got {each!r}")
     if not sections or not all(sections):
         raise ValueError("no scores were given")
     for models in sections:
@@ -104,6 +109,12 @@ def sections_of(scores: Section | Sequence[Section]) -> list[dict[str, LayerScor
                 "give a list with one {model: scores} for each target"
             )
     return sections
+
+
+def _model_of(scores: object) -> str:
+    """Return the name of the extractor behind scores, where it is known."""
+    made_by = getattr(scores, "settings", {}).get("features", {}).get("extractor", {})
+    return str(made_by.get("name", ""))
 
 
 def title_of(models: Mapping[str, LayerScores]) -> str:

@@ -44,7 +44,7 @@ _HOW_TO_READ = """
 together. <b>Interval</b>: how the score would move with other test groups (whole groups drawn
 anew). <b>Floor</b>: the same fits with shuffled labels. A score whose interval reaches the floor
 shows nothing. <b>n</b>: items and groups scored. The row in bold is the layer that is best on
-validation items. The largest of many scores is a lucky one, so the row <i>chosen</i> gives the
+validation items. The largest of many scores is a lucky one, so the last row of a model gives the
 score of choosing: in each fold, the layer that is best on validation items predicts the test
 items. Compare a trained network with its
 untrained twin and with log-mel before saying that training put the knowledge there.</p>
@@ -115,7 +115,7 @@ def _table(models: Mapping[str, LayerScores]) -> str:
         chosen = {record.metric: record for record in each.chosen if len(each.layers) > 1}
         named = {(record.layer, record.metric) for record in chosen.values()}
         rows += [_row(model, r, best=(r.layer, r.metric) in named) for r in each.records]
-        rows += [_row(model, replace(r, layer=f"chosen ({r.layer})")) for r in chosen.values()]
+        rows += [_row(model, replace(r, layer="chosen in each fold")) for r in chosen.values()]
     return (
         '<div class="wide"><table><thead><tr>'
         + "".join(f"<th>{head}</th>" for head in heads)

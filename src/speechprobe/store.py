@@ -257,14 +257,22 @@ def _durations(shards: Sequence[Path]) -> dict[str, float]:
 
 
 def _require_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    differing = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+    differing = _differences(theirs, ours)
     if differing:
-        key = differing[0]
+        listed = "; ".join(differing[:4]) + ("; ..." if len(differing) > 4 else "")
         raise ValueError(
-            f"{folder} holds features made otherwise: {', '.join(differing)} differ(s) ({key} is "
-            f"{theirs.get(key)!r} there and {ours.get(key)!r} now); give another store folder, or "
+            f"{folder} holds features made otherwise: {listed}. Give another store folder, or "
             "delete this one"
         )
+
+
+def _differences(theirs: Any, ours: Any, place: str = "") -> list[str]:
+    """Say what differs, key by key."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = list(dict.fromkeys([*theirs, *ours]))
+        parts = [(key, theirs.get(key), ours.get(key)) for key in keys]
+        return [d for k, a, b in parts for d in _differences(a, b, f"{place}.{k}".strip("."))]
+    return [] if theirs == ours else [f"{place} is {theirs!r} there and {ours!r} now"]
 
 
 def _as_json(value: Any) -> Any:

@@ -323,3 +323,13 @@ def test_the_measured_error_is_of_the_frames_that_count(build, signals):
         warnings.simplefilter("error")
         extractor.extract_batch(signals, pooling.mean)
     assert set(extractor.padding_error) == {"frame", "causal", "point"}
+
+
+def test_wildcards_pass_over_containers_that_never_run_and_a_wrong_shape_is_explained(build):
+    network = nn.ModuleDict({"stack": nn.ModuleList([nn.Linear(1, 2)])})
+    network.forward = lambda waveforms: network["stack"][0](waveforms[..., None])
+    extractor = ModuleExtractor(network.eval(), layers="**", sample_rate=8000)
+    assert extractor.layers == ("stack.0",)
+    convolution = nn.Sequential(nn.Conv1d(1, 4, 400, stride=160)).eval()
+    with pytest.raises(ValueError, match="dry run on noise failed.*lambda waveforms"):
+        ModuleExtractor(convolution, layers="*", sample_rate=8000)(np.zeros(8000, np.float32))

@@ -188,7 +188,7 @@ def test_a_split_of_masks_is_that_of_their_rows(features):
 
 def test_where_no_class_can_be_held_out_nothing_is_chosen_and_that_is_said(features):
     few = features.select((features.items["speaker"] < "04").to_numpy())
-    with pytest.warns(UserWarning, match="no layer is chosen"):
+    with pytest.warns(UserWarning, match="too few groups to choose a layer"):
         scores = sp.probe_layers(
             few,
             target="gender",
@@ -384,7 +384,7 @@ def test_a_probe_must_be_an_estimator(features, probe, message):
 
 
 def test_a_metric_must_be_a_function(features):
-    with pytest.raises(TypeError, match="such as metrics.r2; got 'r2'"):
+    with pytest.raises(TypeError, match="such as metrics.r2 without quotes; got 'r2'"):
         probe_rate(features, metrics="r2")
 
 
@@ -430,4 +430,31 @@ def test_a_metric_that_warns_on_a_resample_does_not_drown_the_user(features):
             probe=sp.probes.LogisticProbe(),
             metrics=sklearn.metrics.precision_score,
             n_folds=3,
+        )
+
+
+def test_a_metric_of_ones_own_sees_the_labels(features):
+    def share_of_women(truth, prediction):
+        return float(np.mean([label == "F" for label in truth]))
+
+    scores = sp.probe_layers(
+        features,
+        target="gender",
+        groups="speaker",
+        probe=sp.probes.LogisticProbe(),
+        metrics=[share_of_women, functools.partial(sklearn.metrics.f1_score, pos_label="F")],
+        n_folds=3,
+    )
+    assert scores.records[0].score == 0.5
+    assert scores.records[1].metric == "f1_score(pos_label=F)"
+
+
+def test_a_metric_of_numbers_is_refused_for_classes(features):
+    with pytest.raises(ValueError, match="r2 wants numbers, and 'gender' has classes"):
+        sp.probe_layers(
+            features,
+            target="gender",
+            groups="speaker",
+            probe=sp.probes.LogisticProbe(),
+            metrics=sp.metrics.r2,
         )

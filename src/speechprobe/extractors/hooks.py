@@ -101,7 +101,12 @@ def module_layers(module: nn.Module, patterns: str | Sequence[str]) -> list[str]
         raise ValueError(
             "a network in DataParallel fires every hook once a device; capture module.module"
         )
-    paths = [name for name, _ in module.named_modules() if name]
+    # Lists and dictionaries of modules never run themselves.
+    paths = [
+        name
+        for name, part in module.named_modules()
+        if name and not isinstance(part, nn.ModuleList | nn.ModuleDict)
+    ]
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     chosen: dict[str, None] = {}
     for pattern in wanted:

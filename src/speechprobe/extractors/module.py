@@ -119,7 +119,14 @@ class ModuleExtractor:
         return self._find_layouts()
 
     def _find_layouts(self) -> dict[str, Layout]:
-        layouts = find_axes(self._dry_run, self.sample_rate)
+        try:
+            layouts = find_axes(self._dry_run, self.sample_rate)
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"{self.name}: a dry run on noise failed: {error}. Unless `preprocess` makes other "
+                "input, the network is given waveforms (n_signals, n_samples); for one channel "
+                "axis give preprocess=lambda waveforms: waveforms[:, None]"
+            ) from error
         folded = {layer: layout for layer, layout in layouts.items() if layout.is_folded}
         if folded:
             self._require_signal_by_signal(folded)

@@ -82,6 +82,12 @@ class TransformerExtractor(ModuleExtractor):
         revision: str | None = None,
     ) -> None:
         transformers = require("transformers", extra="transformers")
+        if str(path).count("/") != 1 and not Path(path).is_dir():
+            raise FileNotFoundError(
+                f"{path}: no such folder; expected one with config.json, weights and "
+                "preprocessor_config.json, or the name of a hub repository, such as "
+                "'openai/whisper-base'"
+            )
         source = {"pretrained_model_name_or_path": str(path), "revision": revision}
         self._features = transformers.AutoFeatureExtractor.from_pretrained(**source)
         network = _load(transformers, source, untrained=untrained).eval()

@@ -224,6 +224,9 @@ class _Run:
 
     def _raise_if_strict(self, n_utterances: int) -> None:
         if self.failures and self.strict:
+            if isinstance(self.failures[0][1], TypeError):
+                # The extractor is wrong, not this utterance.
+                raise self.failures[0][1]
             raise ValueError(
                 f"{len(self.failures)} of {n_utterances} utterances cannot be used, first "
                 f"{_tell(*self.failures[0])}. Leave them out, or go on without them by "

@@ -126,7 +126,8 @@ class Features:
         return replace(self, items=items)
 
     def __repr__(self) -> str:
-        return f"Features({len(self)} items, layers {list(self.layers)})"
+        failed = f", {len(self.failures)} failures" if self.failures else ""
+        return f"Features({len(self)} items, layers {list(self.layers)}{failed})"
 
 
 def load_features(path: str | Path) -> Features:

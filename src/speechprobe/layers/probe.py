@@ -17,8 +17,9 @@ How a score comes about
 - Interval: whole groups are drawn with replacement 1,000 times from the scored items; the
   percentiles of the scores. The fits are not repeated, so it says how the score would move with
   other test speakers, not with other training speakers.
-- Classes are sorted and coded 0, 1, ... before the probe and the metrics see them, so that
-  metrics of two classes take the second class (of "F" and "M": "M") as the positive one.
+- Classes are sorted and coded 0, 1, ... before the probe sees them. Metrics see the labels; those
+  that do not take them, as scikit-learn's `f1_score` with its positive class 1, see the codes, so
+  that the second class (of "F" and "M": "M") is the positive one.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     require_confidence(confidence)
     _require_settings(select_on, n_shuffles)
     items, task = features.items, Target(features.items, target, probe)
-    measures = measures_of(metrics, task.truth)
+    measures = measures_of(metrics, task)
     for layer in features.layers:
         _matrix(features, layer)  # NaN is an error now, not after the fits of the layers before
     stratify = target if task.classes is not None else None
@@ -168,8 +169,9 @@ def _validated(
         if task.can_validate(wanted):
             return wanted
         warnings.warn(
-            f"no layer is chosen: with groups held out for validation, a fold would train on one "
-            f"class of {task.name!r} only (select_on=None says that this is meant)",
+            f"too few groups to choose a layer: without those held out for validation, a fold "
+            f"would train on one class of {task.name!r} only. Scores are not affected; "
+            "select_on=None silences this",
             stacklevel=3,
         )
     return [splits.without_validation(fold, items, groups=groups) for fold in folds]

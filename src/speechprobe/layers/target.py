@@ -130,18 +130,45 @@ class Target:
 
 
 class Measure:
-    """A metric, tried before anything is fitted: its name and whether higher is better."""
+    """A metric, tried before anything is fitted: its name and whether higher is better.
 
-    def __init__(self, metric: Metric, truth: NDArray[Any]) -> None:
-        self.metric = metric
-        self.name = name_of(metric)
+    A metric of classes is given the labels themselves. One that does not take them, as
+    scikit-learn's binary scores do with their positive class 1, is given class codes instead: 0,
+    1, ... in sorted order, so that the second of two classes is the positive one.
+    """
+
+    def __init__(self, metric: Metric, target: Target) -> None:
+        self.metric, self.name = metric, name_of(metric)
+        self._classes: NDArray[Any] | None = None
+        module = getattr(metric, "__module__", "")
+        if target.classes is not None and module == "speechprobe.metrics.regression":
+            raise ValueError(
+                f"{self.name} wants numbers, and {target.name!r} has classes; take metrics.uar or "
+                "metrics.accuracy"
+            )
+        # Ours take codes as well as labels, and are faster on codes.
+        if target.classes is not None and not module.startswith("speechprobe."):
+            self._classes = target.classes if self._takes(target.decode(target.truth)) else None
+        truth = target.truth
         perfect = self._try(truth, truth)
         others = [np.random.default_rng(seed).permutation(truth) for seed in range(5)]
         self.higher_is_better = bool(perfect >= np.mean([self._try(truth, x) for x in others]))
 
+    def _takes(self, labels: NDArray[Any]) -> bool:
+        try:
+            self.metric(labels, labels)
+        except Exception:  # whatever it raises, codes are tried next and their error is told
+            return False
+        return True
+
+    def _call(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        if self._classes is None:
+            return float(self.metric(truth, prediction))
+        return float(self.metric(self._classes[truth], self._classes[prediction]))
+
     def _try(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
         try:
-            return float(self.metric(truth, prediction))
+            return self._call(truth, prediction)
         except Exception as error:
             raise ValueError(
                 f"the metric {self.name!r} fails on this target ({len(np.unique(truth))} different "
@@ -153,24 +180,24 @@ class Measure:
         with warnings.catch_warnings():
             # A metric may warn of a class that a resample or a shuffle lacks.
             warnings.simplefilter("ignore")
-            return float(np.mean([score_or_nan(self.metric, truth, each) for each in predictions]))
+            return float(np.mean([score_or_nan(self._call, truth, each) for each in predictions]))
 
 
-def measures_of(metrics: Metric | Sequence[Metric], truth: NDArray[Any]) -> list[Measure]:
-    """Return the metrics, each tried on the truth."""
+def measures_of(metrics: Metric | Sequence[Metric], target: Target) -> list[Measure]:
+    """Return the metrics, each tried on the target."""
     listed = [metrics] if callable(metrics) or isinstance(metrics, str) else list(metrics)
     for metric in listed:
         if not callable(metric):
             raise TypeError(
-                f"a metric is a function (truth, prediction) -> float, such as metrics.r2; "
-                f"got {metric!r}"
+                "a metric is a function (truth, prediction) -> float, such as metrics.r2 without "
+                f"quotes; got {metric!r}"
             )
     if not listed:
         raise ValueError("at least one metric is needed, such as metrics.r2")
     names = [name_of(metric) for metric in listed]
     if len(set(names)) < len(names):
         raise ValueError(f"two metrics have one name: {names}; give each function its own __name__")
-    return [Measure(metric, truth) for metric in listed]
+    return [Measure(metric, target) for metric in listed]
 
 
 def name_of(metric: Metric) -> str:
