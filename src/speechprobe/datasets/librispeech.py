@@ -80,11 +80,9 @@ def load_librispeech(
         raise ValueError(f"transcripts must be 'required' or 'optional', got {transcripts!r}")
     folder = require_folder(root, _LAYOUT)
     speakers = _read_speakers(folder)
-    rows = [
-        row
-        for subset in _choose_subsets(folder, subsets)
-        for row in _rows_of_subset(folder / subset, speakers, required=transcripts == "required")
-    ]
+    rows: list[dict[str, Any]] = []
+    for subset in _choose_subsets(folder, subsets):
+        rows += _rows_of_subset(folder / subset, speakers, required=transcripts == "required")
     return corpus_of_rows("librispeech", rows)
 
 
@@ -144,7 +142,7 @@ def _rows_of_subset(
         )
         if required:
             raise ValueError(message + ", or load with transcripts='optional'")
-        warnings.warn(message, stacklevel=4)
+        warnings.warn(message, stacklevel=3)
     return rows
 
 
