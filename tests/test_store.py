@@ -23,7 +23,7 @@ from torch import nn
 import speechprobe as sp
 from speechprobe import engines
 from speechprobe.datasets import Corpus
-from speechprobe.features import extraction as features_module
+from speechprobe.features import keeping as features_module
 
 RATE = 16_000
 
@@ -103,9 +103,9 @@ KILLED = """
     import sys, time
     import pandas as pd
     import speechprobe as sp
-    from speechprobe.features import extraction
+    from speechprobe.features import keeping
 
-    extraction.FLUSH_ROWS = 2
+    keeping.FLUSH_ROWS = 2
 
     class Slow:
         name, sample_rate = "slow", 16_000

@@ -116,6 +116,14 @@ def _matches(name: str, pattern: str) -> bool:
     )
 
 
+def padded(signals: Sequence[NDArray[np.float32]]) -> torch.Tensor:
+    """Return signals (n_samples,) as one tensor (n_signals, most samples), zeros behind each."""
+    batch = torch.zeros(len(signals), max(map(len, signals)))
+    for row, signal in zip(batch, signals, strict=True):
+        row[: len(signal)] = torch.from_numpy(np.require(signal, np.float32, ["C", "W"]))
+    return batch
+
+
 def pool_frames(frames: Frames, pool: Pooling) -> NDArray[np.float32]:
     """Pool the frames of one signal, (n_frames, n_dims), into one vector (n_dims',)."""
     tensor = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32))[None]

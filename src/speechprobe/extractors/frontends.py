@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from speechprobe._optional import torchaudio
+from speechprobe.extractors.base import padded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,9 +98,7 @@ class LogMel:
         self, signals: Sequence[NDArray[np.float32]], pool: Pooling
     ) -> dict[str, NDArray[np.float32]]:
         """Return {"logmel": (n_signals, n_dims')}, pooled over each signal's own frames."""
-        batch = torch.zeros(len(signals), max(map(len, signals)))
-        for row, signal in zip(batch, signals, strict=True):
-            row[: len(signal)] = torch.from_numpy(np.ascontiguousarray(signal, np.float32))
+        batch = padded(signals)
         lengths = torch.tensor([self.n_frames(len(signal)) for signal in signals])
         return {self.name: pool(self._features(batch), lengths).numpy()}
 
@@ -122,10 +121,10 @@ class LogMel:
         filters, window = _tables(self.n_mels, self.sample_rate, self.window, self.n_fft)
         # The window is centred in n_fft points; these zeros only fill what it blanks out.
         margin = (self.n_fft - self.window) // 2
-        padded = torch.nn.functional.pad(
+        widened = torch.nn.functional.pad(
             waveforms.float(), (margin, self.n_fft - self.window - margin)
         )
-        frames = padded.unfold(-1, self.n_fft, self.hop) * window.to(waveforms.device)
+        frames = widened.unfold(-1, self.n_fft, self.hop) * window.to(waveforms.device)
         power: Tensor = torch.fft.rfft(frames).abs().square() @ filters.to(waveforms.device)
         return power.clamp_min(self.smallest).log()
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from speechprobe import _fingerprint
-from speechprobe.extractors.base import relative_error
+from speechprobe.extractors.base import padded, relative_error
 from speechprobe.extractors.hooks import capture, module_layers, require_eval
 from speechprobe.extractors.layout import Layout, Shapes, find_axes, with_arithmetic
 
@@ -138,13 +138,7 @@ class ModuleExtractor:
 
         def first(n_signals: int) -> Callable[[str, Tensor], Any]:
             return lambda layer, output: (
-                folded[layer]
-                .frames(output, n_signals)[0]
-                .to(torch.float32, copy=True)
-                .cpu()
-                .numpy()
-                if layer in folded
-                else None
+                _copied(folded[layer].frames(output, n_signals)[0]) if layer in folded else None
             )
 
         alone, together = self._run(noise[:1], first(1)), self._run(noise, first(2))
@@ -287,10 +281,7 @@ class ModuleExtractor:
         return captured
 
     def _inputs(self, signals: Signals) -> Any:
-        batch = torch.zeros(len(signals), max(map(len, signals)))
-        for row, signal in zip(batch, signals, strict=True):
-            row[: len(signal)] = torch.from_numpy(np.ascontiguousarray(signal, np.float32))
-        batch = batch.to(self.device, non_blocking=True)
+        batch = padded(signals).to(self.device, non_blocking=True)
         return batch if self._preprocess is None else self._preprocess(batch)
 
     def _forward(self, inputs: Any) -> None:
@@ -341,15 +332,13 @@ class ModuleExtractor:
         signals = [_noise(int(self.sample_rate * seconds)) for seconds in (0.6, 1.1)]
         layouts = self._layouts
         alone = [self(signal) for signal in signals]
-        padded = self._run(
+        together = self._run(
             signals,
-            lambda layer, output: (
-                layouts[layer].frames(output, 2).to(torch.float32, copy=True).cpu().numpy()
-            ),
+            lambda layer, output: _copied(layouts[layer].frames(output, 2)),
         )
         return {
             layer: max(
-                relative_error(padded[layer][row, : len(frames)].ravel(), frames.ravel())
+                relative_error(together[layer][row, : len(frames)].ravel(), frames.ravel())
                 for row, frames in enumerate(found[layer] for found in alone)
             )
             for layer in layouts
@@ -359,3 +348,9 @@ class ModuleExtractor:
 def _noise(n_samples: int) -> NDArray[np.float32]:
     values = np.random.default_rng(n_samples).normal(scale=0.1, size=n_samples)
     return values.astype(np.float32)
+
+
+def _copied(frames: Tensor) -> NDArray[np.float32]:
+    # A later layer may write into this one's output.
+    values: NDArray[np.float32] = frames.to(torch.float32, copy=True).cpu().numpy()
+    return values

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from speechprobe import store as storage
-from speechprobe.datasets.corpus import Corpus, rows_of
+from speechprobe.datasets.corpus import Corpus
+from speechprobe.datasets.selection import rows_of
 from speechprobe.extractors.base import select_layers
 
 if TYPE_CHECKING:
