@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +15,48 @@ from speechprobe import audio
 from speechprobe.datasets.corpus import Corpus
 
 
-def require_folder(root: str | Path, layout: str) -> Path:
-    """Return the folder, or raise with the layout that was expected there."""
+def require_folder(root: str | Path, layout: str, *, source: str = "") -> Path:
+    """Return the folder, or raise with the layout that was expected there and where to get it."""
     folder = Path(root)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
-        raise FileNotFoundError(f"{folder}: expected a folder, found {found}. Layout: {layout}")
+        raise FileNotFoundError(
+            f"{folder}: expected a folder, found {found}. Layout: {layout}{_get(source)}"
+        )
     return folder
+
+
+def sound_files(
+    folder: Path, layout: str, *, suffixes: Sequence[str] = (".wav",), source: str = ""
+) -> list[Path]:
+    """Return the sound files at any depth below a folder, in the order of their paths.
+
+    Copies made on a Mac hold a `._name.wav` beside every file; those are passed over.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none, with the layout and what is there instead.
+    """
+    found, others = [], set()
+    for place, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("._") or suffix not in suffixes:
+                others.add(suffix or name)
+            else:
+                found.append(os.path.join(place, name))
+    if not found:
+        kinds = " or ".join(suffix[1:].upper() for suffix in suffixes)
+        there = f"; there are files of kinds {sorted(others)[:6]}" if others else ""
+        raise FileNotFoundError(
+            f"{folder}: holds no {kinds} file{there}. Layout: {layout}{_get(source)}"
+        )
+    return [Path(path) for path in sorted(found)]
+
+
+def _get(source: str) -> str:
+    return f". {source}" if source else ""
 
 
 def corpus_of_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> Corpus:

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from speechprobe.datasets._scan import corpus_of_rows, require_folder
+from speechprobe.datasets._names import parse
+from speechprobe.datasets._scan import corpus_of_rows, require_folder, sound_files
 from speechprobe.datasets.corpus import Corpus
 
-EMOTIONS = {
+_EMOTIONS = {
     "W": "anger",
     "L": "boredom",
     "E": "disgust",
@@ -86,31 +87,22 @@ def load_emodb(root: str | Path) -> Corpus:
     """
     folder = require_folder(root, _LAYOUT)
     folder = folder / "wav" if (folder / "wav").is_dir() else folder
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".wav")
-    if not files:
-        raise FileNotFoundError(f"{folder}: holds no WAV file. Layout: {_LAYOUT}")
-    return corpus_of_rows("emodb", [_row(path) for path in files])
+    return corpus_of_rows("emodb", [_row(path) for path in sound_files(folder, _LAYOUT)])
 
 
 def _row(path: Path) -> dict[str, Any]:
-    match = _NAME.fullmatch(path.stem)
-    if match is None:
-        raise ValueError(f"{path}: the name is not EmoDB's. Layout: {_LAYOUT}")
-    known = {"speaker": list(SEX_AND_AGE), "sentence": list(SENTENCES), "code": list(EMOTIONS)}
-    for part, values in known.items():
-        if match[part] not in values:
-            raise ValueError(f"{path}: unknown {part} {match[part]!r}; known are {values}")
-    gender, age = SEX_AND_AGE[match["speaker"]]
+    parts = parse(_NAME, path, _LAYOUT, speaker=SEX_AND_AGE, sentence=SENTENCES, code=_EMOTIONS)
+    gender, age = SEX_AND_AGE[parts["speaker"]]
     return {
         "id": path.stem,
         "path": str(path),
-        "speaker": match["speaker"],
+        "speaker": parts["speaker"],
         "gender": gender,
         "age": age,
-        "emotion": EMOTIONS[match["code"]],
-        "emotion_code": match["code"],
-        "text": SENTENCES[match["sentence"]],
-        "sentence": match["sentence"],
-        "version": match["version"],
+        "emotion": _EMOTIONS[parts["code"]],
+        "emotion_code": parts["code"],
+        "text": SENTENCES[parts["sentence"]],
+        "sentence": parts["sentence"],
+        "version": parts["version"],
         "language": "de",
     }

@@ -1,0 +1,51 @@
+"""Reads what a file name says, and refuses a name that does not fit; common to all loaders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+# The one vocabulary of all corpora; what a corpus itself calls it stays in `emotion_code`.
+EMOTIONS = (
+    "anger",
+    "boredom",
+    "calm",
+    "disgust",
+    "fear",
+    "happiness",
+    "neutral",
+    "sadness",
+    "surprise",
+)
+
+
+def parse(
+    pattern: re.Pattern[str], path: Path, layout: str, **known: Collection[str]
+) -> dict[str, str]:
+    """Return the named parts of a file's stem.
+
+    Parameters
+    ----------
+    pattern
+        What the whole stem must match.
+    path
+        The file.
+    layout
+        What was expected, for the message.
+    **known
+        For a part, its allowed values.
+
+    Raises
+    ------
+    ValueError
+        If the name does not fit, or a part has an unknown value; the message names the file.
+    """
+    match = pattern.fullmatch(path.stem)
+    if match is None:
+        raise ValueError(f"{path}: the name does not fit. Layout: {layout}")
+    parts = match.groupdict()
+    for part, values in known.items():
+        if parts[part] not in values:
+            raise ValueError(f"{path}: unknown {part} {parts[part]!r}; known are {sorted(values)}")
+    return parts
