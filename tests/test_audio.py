@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprobe import audio
+from speechprobe._headers import read_headers
 
 FLOAT_ENCODINGS = [("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("AIFF", "FLOAT"), ("CAF", "DOUBLE")]
 
@@ -199,7 +200,7 @@ def test_headers_come_in_order_with_errors_in_their_place(tmp_path, write_sound)
         tmp_path / "text.wav",
     ]
     paths[3].write_text("no sound")
-    first, missing, second, text = audio.read_headers(paths)
+    first, missing, second, text = read_headers(paths)
     assert (first.duration, second.duration) == (0.1, 0.2)
     assert isinstance(missing, FileNotFoundError)
     assert isinstance(text, ValueError)

@@ -5,24 +5,23 @@ Conventions
 A signal is a float32 NumPy array of shape (n_samples,), one channel, full scale at 1.0.
 Channels are averaged. Another sample rate is reached with torchaudio's windowed-sinc resampler
 (Kaiser window, 64 zero crossings, the "kaiser_best" setting of its documentation); the file's own
-rate is left untouched. Files are decoded by libsndfile (WAV, FLAC, OGG, MP3, AIFF, ...).
+rate is left untouched. Files are decoded by libsndfile (WAV, FLAC, OGG, MP3, AIFF, ...), and those
+it cannot read (M4A, MP4, AAC) by PyAV, the extra `m4a`.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
-from tqdm.auto import tqdm
 
-from speechprobe._files import hide_progress
+from speechprobe import _aac
 from speechprobe._optional import torchaudio
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 EXTENSIONS = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"}
     | {".w64", ".rf64", ".sph", ".nist", ".sd2", ".voc"}
+    | _aac.EXTENSIONS
 )
 _NOT_SOUND = (soundfile.LibsndfileError, RuntimeError, TypeError)
 _FLOAT_SUBTYPES = {"FLOAT", "DOUBLE"}
@@ -103,11 +103,20 @@ def read(path: str | Path, sample_rate: int | None = None) -> Signal:
     (16000,)
     """
     _require_file(path)
+    samples, rate = _aac.read(path) if _is_aac(path) else _decode(path)
+    return _as_signal(samples, rate, path, sample_rate)
+
+
+def _is_aac(path: str | Path) -> bool:
+    return os.path.splitext(path)[1].lower() in _aac.EXTENSIONS
+
+
+def _decode(path: str | Path) -> tuple[NDArray[np.float32], int]:
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except _NOT_SOUND as error:
         raise ValueError(f"{path}: cannot be decoded as sound ({_reason(error)})") from error
-    return _as_signal(samples, int(rate), path, sample_rate)
+    return samples, int(rate)
 
 
 def _as_signal(
@@ -215,43 +224,18 @@ def read_header(path: str | Path) -> Header:
     0.5
     """
     _require_file(path)
+    header = Header(*_aac.header(path)) if _is_aac(path) else _header(path)
+    if header.n_samples <= 0:
+        raise ValueError(f"{path}: the file holds no samples; remove it from the corpus")
+    return header
+
+
+def _header(path: str | Path) -> Header:
     try:
         info = soundfile.info(str(path))
     except _NOT_SOUND as error:
         raise ValueError(f"{path}: cannot be read as sound ({_reason(error)})") from error
-    if info.frames <= 0:
-        raise ValueError(f"{path}: the file holds no samples; remove it from the corpus")
     return Header(info.frames, info.samplerate, info.channels, info.subtype in _FLOAT_SUBTYPES)
-
-
-def read_headers(
-    paths: Sequence[str | Path], *, progress: bool = True
-) -> list[Header | OSError | ValueError]:
-    """Read many headers with threads; a file that cannot be read gives its error instead.
-
-    Parameters
-    ----------
-    paths
-        The files.
-    progress
-        Show a progress bar where the output is a terminal and the scan is long.
-
-    Returns
-    -------
-    headers
-        One `Header` or one exception for each path, in the order given.
-    """
-
-    def attempt(path: str | Path) -> Header | OSError | ValueError:
-        try:
-            return read_header(path)
-        except (OSError, ValueError) as error:
-            return error
-
-    hidden = hide_progress(progress and len(paths) > 1000)
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        scan = tqdm(pool.map(attempt, paths), "headers", len(paths), unit="file", disable=hidden)
-        return list(scan)
 
 
 def _require_file(path: str | Path) -> None:

@@ -35,6 +35,7 @@ class TestLoadFolder:
                 "speaker": ["anna", "anna", "ben"],
                 "duration": [0.5, 0.25, 0.1],
                 "sample_rate": pd.array([16_000, 8_000, 16_000], dtype="Int64"),
+                "channels": pd.array([1, 1, 1], dtype="Int64"),
             },
             index=pd.Index(["anna/happy-1", "anna/sad-1", "ben/happy-1"], name="id"),
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 # The one vocabulary of all corpora; what a corpus itself calls it stays in `emotion_code`.
 EMOTIONS = (
@@ -49,3 +50,21 @@ def parse(
         if parts[part] not in values:
             raise ValueError(f"{path}: unknown {part} {parts[part]!r}; known are {sorted(values)}")
     return parts
+
+
+def refuse_copies(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise where two rows have the same id, naming both files.
+
+    Raises
+    ------
+    ValueError
+        If an utterance is there twice: it would be in train and test at once.
+    """
+    paths: dict[str, str] = {}
+    for row in rows:
+        first = paths.setdefault(row["id"], row["path"])
+        if first != row["path"]:
+            raise ValueError(
+                f"{row['id']} is there twice: {first} and {row['path']}; remove one of them, or "
+                "give the folder of one copy as root"
+            )

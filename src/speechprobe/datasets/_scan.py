@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from speechprobe import audio
+from speechprobe._headers import read_headers
 from speechprobe.datasets.corpus import Corpus
 
 
@@ -74,11 +75,11 @@ def corpus_of_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> Corpus:
 
 
 def with_headers(table: pd.DataFrame, name: str, *, depth: int) -> pd.DataFrame:
-    """Return the table with `duration` (seconds) and `sample_rate` (Hz) from the headers.
+    """Return the table with `duration` (seconds), `sample_rate` (Hz) and `channels` of the headers.
 
     A warning points `depth` calls above this one.
     """
-    headers = audio.read_headers(table["path"].tolist())
+    headers = read_headers(table["path"].tolist())
     failed = [header for header in headers if not isinstance(header, audio.Header)]
     if failed:
         warnings.warn(
@@ -87,9 +88,9 @@ def with_headers(table: pd.DataFrame, name: str, *, depth: int) -> pd.DataFrame:
             stacklevel=depth + 1,
         )
     readable = [header if isinstance(header, audio.Header) else None for header in headers]
-    return table.assign(
-        duration=[header.duration if header else np.nan for header in readable],
-        sample_rate=pd.array(
-            [header.sample_rate if header else None for header in readable], "Int64"
-        ),
-    )
+    whole = {
+        name: pd.array([getattr(header, name, None) for header in readable], "Int64")
+        for name in ("sample_rate", "channels")
+    }
+    seconds = [header.duration if header else np.nan for header in readable]
+    return table.assign(duration=seconds, **whole)

@@ -60,22 +60,26 @@ class Utterance:
     @property
     def duration(self) -> float:
         """Length in seconds: the corpus's own column, or else read from the file's header."""
-        known = float(self["duration"]) if "duration" in self._columns else float("nan")
-        return audio.read_header(self.path).duration if math.isnan(known) else known
+        known = self.get("duration", math.nan)
+        return audio.read_header(self.path).duration if math.isnan(known) else float(known)
 
     def __getitem__(self, label: str) -> Any:
-        if label not in self._columns:
+        try:
+            return self._columns[label][self._row]
+        except KeyError:
             raise KeyError(
                 f"utterance {self.id!r} has no label {label!r}; it has {sorted(self._columns)}"
-            )
-        return self._columns[label][self._row]
+            ) from None
 
     def __contains__(self, label: str) -> bool:
         return label in self._columns
 
     def get(self, label: str, default: Any = None) -> Any:
         """Return a label, or the default where the corpus does not have it."""
-        return self[label] if label in self._columns else default
+        try:
+            return self._columns[label][self._row]
+        except KeyError:
+            return default
 
     def signal(self, sample_rate: int | None = None) -> NDArray[np.float32]:
         """Read the sound, one channel, shape (n_samples,), at `sample_rate` or the file's own."""
@@ -130,12 +134,12 @@ class Corpus:
         return len(self.table)
 
     @cached_property
-    def _columns(self) -> dict[str, NDArray[Any]]:
-        return {str(name): self.column(name) for name in self.table.columns}
+    def _columns(self) -> _Columns:
+        return _Columns(self.table)
 
     def __iter__(self) -> Iterator[Utterance]:
         columns = self._columns
-        for row, key in enumerate(self.table.index):
+        for row, key in enumerate(self.table.index.tolist()):
             yield Utterance(key, columns, row)
 
     def __getitem__(self, id: str) -> Utterance:  # noqa: A002 the contract's name
@@ -157,9 +161,7 @@ class Corpus:
                 f"corpus {self.name!r} has no label {name!r}; it has {list(self.table.columns)}. "
                 f"Add it with corpus.label({name!r}, function_or_values)"
             )
-        values = self.table[name].to_numpy().view()
-        values.flags.writeable = False
-        return values
+        return self._columns[name]
 
     def label(
         self, name: str, function_or_values: Callable[[Utterance], Any] | ArrayLike
@@ -181,7 +183,7 @@ class Corpus:
             message names the utterance.
         """
         if callable(function_or_values):
-            values: Any = [self._evaluate(function_or_values, name, u) for u in self]
+            values: Any = self._evaluate(function_or_values, name)
         elif isinstance(function_or_values, pd.Series):
             values = self._aligned(function_or_values, name)
         else:
@@ -193,13 +195,24 @@ class Corpus:
                 )
         return Corpus(self.name, self.table.assign(**{name: values}))
 
-    def _evaluate(self, function: Callable[[Utterance], Any], name: str, u: Utterance) -> Any:
+    def _evaluate(self, function: Callable[[Utterance], Any], name: str) -> list[Any]:
+        values: list[Any] = []
         try:
-            return function(u)
+            for value in self._computed(function):
+                values.append(value)  # noqa: PERF402 where it fails, the length tells
         except Exception as error:
             raise ValueError(
-                f"label {name!r} failed on utterance {u.id!r} of {self.name!r}: {error}"
+                f"label {name!r} failed on utterance {self.table.index[len(values)]!r} "
+                f"of {self.name!r}: {error}"
             ) from error
+        return values
+
+    def _computed(self, function: Callable[[Utterance], Any]) -> Iterator[Any]:
+        # What `labels.from_sound` makes is measured on all cores and remembered.
+        measure = getattr(function, "measure", None)
+        if measure is None:
+            return map(function, self)
+        return map(function.combine, self, measure.all(self.column("path").tolist()))  # type: ignore[attr-defined]
 
     def _aligned(self, series: pd.Series[Any], name: str) -> NDArray[Any]:
         if not series.index.is_unique:
@@ -255,6 +268,26 @@ class Corpus:
     def __repr__(self) -> str:
         n_speakers = self.table["speaker"].nunique()
         return f"Corpus({self.name!r}, {len(self)} utterances, {n_speakers} speakers)"
+
+
+class _Columns(dict[str, "NDArray[Any]"]):
+    """The columns of a table as read-only arrays, each made when it is first asked for."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        super().__init__()
+        self._table = table
+
+    def __missing__(self, name: str) -> NDArray[Any]:
+        values = self._table[name].to_numpy().view()
+        values.flags.writeable = False
+        self[name] = values
+        return values
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(map(str, self._table))
 
 
 def _as_ids(index: pd.Index[Any], name: str) -> pd.Index[str]:

@@ -71,7 +71,7 @@ def load_emodb(root: str | Path) -> Corpus:
     -------
     corpus
         Labels: speaker, gender, age (years), emotion, emotion_code (the letter), text, sentence
-        (its code), version, language, duration (seconds), sample_rate (Hz).
+        (its code), version, language, duration (seconds), sample_rate (Hz), channels.
 
     Raises
     ------

@@ -59,7 +59,7 @@ def load_librispeech(
     -------
     corpus
         Labels: speaker, gender ("F" or "M"), text, subset, chapter, reader (name), language,
-        duration (seconds), sample_rate (Hz).
+        duration (seconds), sample_rate (Hz), channels.
 
     Raises
     ------

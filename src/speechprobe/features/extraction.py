@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from speechprobe import _fingerprint, audio, engines, pooling
 from speechprobe._files import hide_progress
+from speechprobe._headers import read_headers
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.engines import Source
 from speechprobe.extractors.base import Extractor, check_facts, select_layers
@@ -159,7 +160,7 @@ class _Run:
 
     def usable(self, utterances: Sequence[tuple[str, str]]) -> list[Source]:
         """Return those whose header is sound; the others fail now, before anything runs."""
-        headers = audio.read_headers([path for _, path in utterances])
+        headers = read_headers([path for _, path in utterances])
         sources: list[Source] = []
         suspects: list[Source] = []
         longest = getattr(self.extractor, "max_seconds", None)
