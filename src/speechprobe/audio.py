@@ -12,6 +12,7 @@ it cannot read (M4A, MP4, AAC) by PyAV, the extra `m4a`.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import warnings
 from dataclasses import dataclass
@@ -111,9 +112,9 @@ def _is_aac(path: str | Path) -> bool:
     return os.path.splitext(path)[1].lower() in _aac.EXTENSIONS
 
 
-def _decode(path: str | Path) -> tuple[NDArray[np.float32], int]:
+def _decode(path: str | Path, n_samples: int = -1) -> tuple[NDArray[np.float32], int]:
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(path, n_samples, dtype="float32", always_2d=True)
     except _NOT_SOUND as error:
         raise ValueError(f"{path}: cannot be decoded as sound ({_reason(error)})") from error
     return samples, int(rate)
@@ -134,6 +135,38 @@ def _as_signal(
     if not signal.any():
         warnings.warn(f"{path}: every sample is zero (digital silence)", stacklevel=3)
     return signal if wanted in (None, rate) else resample(signal, rate, int(wanted or rate))
+
+
+def digest(path: str | Path, n_samples: int | None = None) -> str:
+    """Return a hash of the decoded samples: the same for the same sound in another container.
+
+    Parameters
+    ----------
+    path
+        The file.
+    n_samples
+        How many samples from the beginning; all by default.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be decoded.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for kind in ("wav", "flac"):
+    ...         write(f"{folder}/a.{kind}", np.full(8000, 0.5), 16_000)
+    ...     digest(f"{folder}/a.wav") == digest(f"{folder}/a.flac")
+    True
+    """
+    _require_file(path)
+    samples, rate = _aac.read(path) if _is_aac(path) else _decode(path, n_samples or -1)
+    told = f"{rate} {samples.shape[1]} ".encode() + np.ascontiguousarray(samples[:n_samples]).data
+    return hashlib.sha256(told).hexdigest()
 
 
 def write(

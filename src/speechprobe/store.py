@@ -6,7 +6,7 @@ Layout
     What made the features (extractor, weights hash, layers, pooling), what it cost, the type of
     each label column, what failed.
 ``items.csv``
-    The labels, one row an item; a text that is missing is written ``\N``.
+    The labels, one row an item; a text that is missing is written ``\N``, a list as JSON.
 ``part-00000.safetensors``, ...
     One tensor (n_rows, n_dims) a layer, float32; the metadata entry ``ids`` is the JSON list of
     the utterance ids of the rows, ``durations`` their lengths in seconds.
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _TEXT = ("object", "str", "string")
+_JSON = "json"  # lists, as of phones
 _MISSING = r"\N"  # an empty text is not a missing one
 _RECORD, _ITEMS = "features.json", "items.csv"
 
@@ -165,10 +166,15 @@ class Store:
     ) -> None:
         """Write the labels and the record of the finished run."""
         items = items.infer_objects()
-        columns = {str(name): str(items[name].dtype) for name in items}
+        columns = {str(name): _kind(items[name]) for name in items}
         text = [name for name, kind in columns.items() if kind in _TEXT]
+        nested = [name for name, kind in columns.items() if kind == _JSON]
+        items = items.assign(
+            **{name: items[name].fillna(_MISSING) for name in text},
+            **{name: [json.dumps(each) for each in items[name]] for name in nested},
+        )
         with replacing(self.folder / _ITEMS) as partial:
-            items.assign(**{name: items[name].fillna(_MISSING) for name in text}).to_csv(partial)
+            items.to_csv(partial)
         record = {
             "format": FORMAT,
             "identity": self._identity,
@@ -204,13 +210,26 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def read_items(folder: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """Return the labels with the types they had, so that a speaker "03" stays "03"."""
-    is_text = {name: str for name, kind in columns.items() if kind in _TEXT}
+    is_text = {name: str for name, kind in columns.items() if kind in (*_TEXT, _JSON)}
     items = pd.read_csv(
         folder / _ITEMS, dtype={"id": str, **is_text}, keep_default_na=False,
         na_values={name: [_MISSING] if name in is_text else [""] for name in columns},
     ).set_index("id")  # fmt: skip
     others = {name: kind for name, kind in columns.items() if name not in is_text}
-    return items.astype(others)
+    nested = [name for name, kind in columns.items() if kind == _JSON]
+    return items.astype(others).assign(
+        **{name: [json.loads(each) for each in items[name]] for name in nested}
+    )
+
+
+def _kind(column: pd.Series[Any]) -> str:
+    """Return the type of a column as the record names it; lists, as of phones, are JSON."""
+    kind = str(column.dtype)
+    return _JSON if kind == "object" and column.map(_is_nested).any() else kind
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, list | tuple | dict)
 
 
 def read_layers(folder: Path, ids: Sequence[str]) -> dict[str, StoredLayer]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import pickle
 import re
 
 import numpy as np
@@ -160,6 +162,24 @@ class TestLabel:
         with pytest.raises(ValueError, match=r"label 'number'.*'a'"):
             corpus.label("number", pd.Series(range(5), index=[*IDS, "a"]))
 
+    @pytest.mark.parametrize("row", range(4))
+    @pytest.mark.parametrize("error", [ValueError, KeyError, StopIteration, ZeroDivisionError])
+    def test_a_function_that_fails_at_a_row_names_that_utterance(self, corpus, row, error):
+        def function(utterance):
+            if utterance.id == IDS[row]:
+                raise error("reason")
+            return 0
+
+        message = f"label 'n' failed on utterance '{IDS[row]}' of 'mine': .*reason"
+        with pytest.raises(ValueError, match=message) as caught:
+            corpus.label("n", function)
+        assert isinstance(caught.value.__cause__, error)
+
+    def test_a_function_is_called_once_an_utterance_and_in_order(self, corpus):
+        seen = []
+        corpus.label("n", lambda u: seen.append(u.id))
+        assert seen == IDS
+
     def test_a_function_that_fails_names_the_utterance(self, corpus):
         with pytest.raises(ValueError, match="label 'n' failed on utterance 'c' of 'mine'"):
             corpus.label("n", lambda u: len(u["text"]))
@@ -258,6 +278,49 @@ class TestUtterance:
         assert corpus["a"].get("gender", "F") == "F"
         with pytest.raises(KeyError, match=r"utterance 'a' has no label 'gender'.*'text'"):
             corpus["a"]["gender"]
+
+    def test_it_says_which_labels_it_has(self, corpus):
+        first = corpus["a"]
+        assert "text" in first
+        assert "gender" not in first
+        assert first.get("gender") is None
+        assert "gender" not in first  # asking for a label does not make it
+        later = corpus.label("gender", list("FFMM"))
+        assert "gender" in later["a"]
+        assert "gender" not in first
+
+    def test_a_label_without_a_value_is_not_a_label_that_is_missing(self, corpus):
+        assert "text" in corpus["c"]
+        assert pd.isna(corpus["c"].get("text", "none"))
+        assert math.isnan(corpus["d"].get("duration", 1.0))
+
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_the_labels_named_in_an_error_are_all_it_has(self, corpus, times):
+        for _ in range(times):
+            corpus["a"].get("text")
+        with pytest.raises(KeyError, match=r"\['duration', 'path', 'speaker', 'text'\]"):
+            corpus["a"]["gender"]
+
+    def test_only_the_labels_that_are_asked_for_are_made_and_once(self, corpus, monkeypatch):
+        made, to_numpy = [], pd.Series.to_numpy
+
+        def counting(series, *args, **options):
+            made.append(series.name)
+            return to_numpy(series, *args, **options)
+
+        monkeypatch.setattr(pd.Series, "to_numpy", counting)
+        for _ in range(2):
+            assert [u["speaker"] for u in corpus] == ["s1", "s1", "s2", "s2"]
+        assert corpus["b"]["speaker"] == "s1"
+        assert corpus.column("speaker")[3] == "s2"
+        assert made == ["speaker"]
+
+    def test_a_corpus_and_its_utterances_survive_a_pickle(self, corpus):
+        assert corpus["a"]["text"] == "one"
+        again = pickle.loads(pickle.dumps(corpus))
+        assert [u.get("text") for u in again][:2] == ["one", "two"]
+        assert "text" in again["a"]
+        assert pickle.loads(pickle.dumps(corpus["b"])).path == "b.wav"
 
     @pytest.mark.parametrize("known", [{}, {"duration": [np.nan]}], ids=["no column", "gap"])
     def test_an_unknown_duration_is_read_from_the_file(self, tmp_path, write_sound, known):

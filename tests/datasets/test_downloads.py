@@ -20,8 +20,9 @@ from speechprobe.datasets.downloads import (
     download_libritts,
     download_ravdess,
 )
+from speechprobe.datasets._libri import SUBSETS
 from speechprobe.datasets.emodb import load_emodb
-from speechprobe.datasets.librispeech import SUBSETS, load_librispeech
+from speechprobe.datasets.librispeech import load_librispeech
 
 
 def packed(folder: Path, *names: str) -> bytes:

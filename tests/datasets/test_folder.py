@@ -171,7 +171,9 @@ class TestLoadTable:
         awkward = ['comma, "quote"', "two\nlines"]
         corpus = load_table(FRAME.assign(text=awkward, name="Åse"), root=tmp_path)
         corpus.to_csv(tmp_path / "corpus.csv")
-        pd.testing.assert_frame_equal(load_table(tmp_path / "corpus.csv").table, corpus.table)
+        loaded = load_table(tmp_path / "corpus.csv").table
+        pd.testing.assert_frame_equal(loaded[list(corpus.table)], corpus.table)
+        assert set(loaded) - set(corpus.table) == {"cps"}
 
     def test_words_that_look_like_missing_values_stay_words(self, tmp_path):
         words = FRAME.assign(id=["NA", "null"], speaker=["nan", "None"], text=["NULL", "n/a"])

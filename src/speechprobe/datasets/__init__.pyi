@@ -16,10 +16,15 @@ from .emodb import load_emodb as load_emodb
 from .emovo import load_emovo as load_emovo
 from .folder import load_folder as load_folder
 from .folder import load_table as load_table
+from .hugging_face import load_hf_dataset as load_hf_dataset
 from .iemocap import load_iemocap as load_iemocap
 from .librispeech import load_librispeech as load_librispeech
+from .libritts import load_libritts as load_libritts
 from .ravdess import load_ravdess as load_ravdess
 from .savee import load_savee as load_savee
 from .shemo import load_shemo as load_shemo
 from .subesco import load_subesco as load_subesco
 from .synthetic import load_synthetic as load_synthetic
+from .trials import load_trials as load_trials
+from .trials import make_trials as make_trials
+from .voxceleb import load_voxceleb as load_voxceleb

@@ -9,6 +9,7 @@ column is a label. Methods return new corpora; nothing is changed in place.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from speechprobe import audio
+from speechprobe.datasets._csv import chosen, to_study
 from speechprobe.datasets.selection import rows_of
 
 if TYPE_CHECKING:
@@ -196,23 +198,21 @@ class Corpus:
         return Corpus(self.name, self.table.assign(**{name: values}))
 
     def _evaluate(self, function: Callable[[Utterance], Any], name: str) -> list[Any]:
+        # What `labels.from_sound` makes is measured on all cores and remembered.
+        measure = getattr(function, "measure", None)
+        paths = self.column("path").tolist() if measure else []
+        measured = measure.all(paths) if measure else itertools.repeat(None)
+        combine = function.combine if measure else lambda utterance, _: function(utterance)  # type: ignore[attr-defined]
         values: list[Any] = []
         try:
-            for value in self._computed(function):
-                values.append(value)  # noqa: PERF402 where it fails, the length tells
+            for utterance, value in zip(self, measured, strict=False):
+                values.append(combine(utterance, value))
         except Exception as error:
             raise ValueError(
                 f"label {name!r} failed on utterance {self.table.index[len(values)]!r} "
                 f"of {self.name!r}: {error}"
             ) from error
         return values
-
-    def _computed(self, function: Callable[[Utterance], Any]) -> Iterator[Any]:
-        # What `labels.from_sound` makes is measured on all cores and remembered.
-        measure = getattr(function, "measure", None)
-        if measure is None:
-            return map(function, self)
-        return map(function.combine, self, measure.all(self.column("path").tolist()))  # type: ignore[attr-defined]
 
     def _aligned(self, series: pd.Series[Any], name: str) -> NDArray[Any]:
         if not series.index.is_unique:
@@ -262,8 +262,26 @@ class Corpus:
         return Corpus(self.name, self.table.iloc[np.sort(rows)])
 
     def to_csv(self, path: str | Path, columns: Sequence[str] | None = None) -> None:
-        """Write the table as CSV, the id first."""
-        self.table.to_csv(path, columns=list(self.table if columns is None else columns))
+        """Write the table as CSV, with the column names of the speaking-rate study.
+
+        First audio_path, text, cps, speaker_id, chapter_id and audio_id, as far as the corpus has
+        them, then every other label under its own name. `cps` is the speaking rate in characters a
+        second wherever there is a text. `load_table` reads the file back.
+
+        Parameters
+        ----------
+        path
+            The file to write.
+        columns
+            Which columns, in this order, by these names or the corpus's own; all by default.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        """
+        frame = to_study(self.table)
+        (frame if columns is None else chosen(frame, columns)).to_csv(path, index=False)
 
     def __repr__(self) -> str:
         n_speakers = self.table["speaker"].nunique()

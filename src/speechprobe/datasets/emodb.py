@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from speechprobe.datasets import _emodb_spans
 from speechprobe.datasets._names import parse
 from speechprobe.datasets._scan import corpus_of_rows, require_folder, sound_files
 from speechprobe.datasets.corpus import Corpus
@@ -51,12 +52,18 @@ def load_emodb(root: str | Path) -> Corpus:
     """Load EmoDB, the Berlin Database of Emotional Speech.
 
     Burkhardt, Paeschke, Rolfes, Sendlmeier, Weiss: "A Database of German Emotional Speech",
-    Interspeech 2005, doi 10.21437/Interspeech.2005-446. Free download from the corpus's site;
-    the files state no licence. German, 16 kHz, 535 utterances of 10 actors. Layout::
+    Interspeech 2005, doi 10.21437/Interspeech.2005-446. Free download from the corpus's site,
+    whose files state no licence; on Zenodo (record 7447302) CC BY 4.0. German, 16 kHz, 535
+    utterances of 10 actors: 127 anger, 81 boredom, 46 disgust, 69 fear, 71 happiness, 79 neutral,
+    62 sadness. Layout::
 
         emodb/
-        └── wav/
-            └── 03a01Fa.wav     speaker 03, sentence a01, emotion F (Freude), version a
+        ├── wav/
+        │   └── 03a01Fa.wav             speaker 03, sentence a01, emotion F (Freude), version a
+        ├── lablaut/
+        │   └── 03a01Faxx.lablaut       hand labels of phones (optional)
+        └── silb/
+            └── 03a01Fa.silb            of syllables (optional); both may lie in labels/
 
     The letters are German: W Wut is anger, L Langeweile boredom, E Ekel disgust, A Angst fear,
     F Freude happiness, T Trauer sadness, N neutral. Sad utterances are slow (about 4 s against
@@ -71,7 +78,9 @@ def load_emodb(root: str | Path) -> Corpus:
     -------
     corpus
         Labels: speaker, gender, age (years), emotion, emotion_code (the letter), text, sentence
-        (its code), version, language, duration (seconds), sample_rate (Hz), channels.
+        (its code), version, language, phones and syllables (lists of (start, end, label), times
+        in seconds; None without hand labels, absent where no file has any), duration (seconds),
+        sample_rate (Hz), channels.
 
     Raises
     ------
@@ -87,7 +96,13 @@ def load_emodb(root: str | Path) -> Corpus:
     """
     folder = require_folder(root, _LAYOUT)
     folder = folder / "wav" if (folder / "wav").is_dir() else folder
-    return corpus_of_rows("emodb", [_row(path) for path in sound_files(folder, _LAYOUT)])
+    rows = [_row(path) for path in sound_files(folder, _LAYOUT)]
+    labels = _emodb_spans.find_folder(Path(root))
+    if labels:
+        for row in rows:
+            row["phones"] = _emodb_spans.phones(labels, row["id"])
+            row["syllables"] = _emodb_spans.syllables(labels, row["id"])
+    return corpus_of_rows("emodb", rows)
 
 
 def _row(path: Path) -> dict[str, Any]:

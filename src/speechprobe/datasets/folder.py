@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from speechprobe import audio
+from speechprobe.datasets import _csv
 from speechprobe.datasets._scan import corpus_of_rows, require_folder, with_headers
 from speechprobe.datasets.corpus import Corpus
 
@@ -93,7 +94,8 @@ def load_table(
     frame
         The table. A column `id`, or else the index of a DataFrame, names the utterances; a CSV
         without `id` takes the paths. In a CSV, ids and speakers are read as text, so "03" stays
-        "03".
+        "03". The names of the speaking-rate study (audio_path, speaker_id, chapter_id, audio_id)
+        do as well, so what `Corpus.to_csv` wrote is read back.
     root
         Folder that relative paths start from; by default the CSV's own, or the current one.
     name
@@ -117,11 +119,13 @@ def load_table(
         if not source.is_file():
             raise FileNotFoundError(f"{source}: no such CSV file")
         root = source.parent if root is None else root
-        text = {"id": str, "speaker": str, "path": str}
+        text = dict.fromkeys((*_csv.STUDY, *_csv.STUDY.values()), str) | {"cps": float}
         # Only an empty cell is missing: "NA" and "null" are words, and may be names.
         frame = pd.read_csv(source, dtype=text, keep_default_na=False, na_values=[""])
+        frame = _csv.from_study(frame)
         if "id" not in frame and "path" in frame:
             frame = frame.assign(id=frame["path"])
+    frame = _csv.from_study(frame)
     table = frame.set_index("id") if "id" in frame else frame
     missing = [column for column in ("path", "speaker") if column not in table]
     if missing:

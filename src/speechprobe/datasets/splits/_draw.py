@@ -1,41 +1,24 @@
-"""Splits: which items train, validate and test; no group ever straddles them.
-
-Conventions
------------
-A `Split` holds three arrays of row positions. Probes are fitted on `train` to be chosen on
-`validation`, and fitted again on both to be scored on `test`. `groups` is the name of a label
-(speaker by default), or None where items are independent and you say so. Every function raises
-if a group would stand on two sides. The same table and seed give the same split.
-"""
+"""Draws splits at random, or in turns."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+from speechprobe.datasets.splits._split import Split, check, group_codes, label_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Rows = NDArray[np.intp]
 
-
-class Split(NamedTuple):
-    """Row positions of the three parts.
-
-    Parameters
-    ----------
-    train, validation, test
-        Integer arrays; `validation` may be empty.
-    """
-
-    train: Rows
-    validation: Rows
-    test: Rows
+_N_DRAWS = 1000
+_MOST_CLASSES = 10  # of a numeric label; more values are a quantity
 
 
 def by_group(
@@ -70,12 +53,20 @@ def by_group(
     >>> len(split.train), len(split.validation), len(split.test)
     (6, 2, 2)
     """
+    shares = _as_shares(fractions)
+    order = np.random.default_rng(seed).permutation(group_codes(table, groups).max() + 1)
+    return _of_order(order, _share_out(shares, len(order), groups), table, groups)
+
+
+def _as_shares(fractions: Sequence[float]) -> NDArray[np.float64]:
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1):
         raise ValueError(f"fractions must be three shares that sum to 1, got {tuple(fractions)}")
+    return shares
+
+
+def _of_order(order: Rows, counts: Rows, table: pd.DataFrame, groups: str | None) -> Split:
     codes = group_codes(table, groups)
-    order = np.random.default_rng(seed).permutation(codes.max() + 1)
-    counts = _share_out(shares, len(order), groups)
     parts = np.split(order, np.cumsum(counts)[:2])
     split = Split(*(np.flatnonzero(np.isin(codes, part)) for part in parts))
     return check(split, table, groups=groups)
@@ -94,6 +85,78 @@ def _share_out(shares: NDArray[np.float64], n_groups: int, groups: str | None) -
         counts[np.argmax(counts)] -= 1
         counts[part] = 1
     return counts
+
+
+def stratified_by_group(
+    table: pd.DataFrame,
+    *,
+    label: str,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    groups: str | None = "speaker",
+    seed: int = 0,
+) -> Split:
+    """Split groups into train, validation and test so that each part has like shares of a label.
+
+    Of 1,000 draws of `by_group`'s kind, the one whose parts are nearest to their fraction of each
+    class. Whole groups move, so with few groups the shares can only come near.
+
+    Parameters
+    ----------
+    table
+        The items, one a row.
+    label
+        The label; numbers with more than ten values are cut into five classes of equal size.
+    fractions
+        Shares of the groups, and of the items of each class, for train, validation, test.
+    groups
+        Label that must not straddle.
+    seed
+        Seed of the draws.
+
+    Raises
+    ------
+    ValueError
+        If the fractions do not sum to 1, there are too few groups, or an item has no such label.
+    KeyError
+        If there is no such label.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"speaker": list("aabbccddee"), "gender": list("FFMMFFMMFF")})
+    >>> split = stratified_by_group(table, label="gender", fractions=(0.6, 0.0, 0.4))
+    >>> sorted(table["gender"].iloc[split.test])
+    ['F', 'F', 'M', 'M']
+    """
+    shares = _as_shares(fractions)
+    codes = group_codes(table, groups)
+    counts = _share_out(shares, int(codes.max()) + 1, groups)
+    held = pd.crosstab(codes, _classes(table, label)).to_numpy()  # (n_groups, n_classes)
+    generator = np.random.default_rng(seed)
+    draws = [generator.permutation(len(held)) for _ in range(_N_DRAWS)]
+    wanted = shares[:, None] * held.sum(0)
+
+    def distance(order: Rows) -> float:
+        parts = np.split(held[order], np.cumsum(counts)[:2])
+        got = np.stack([part.sum(0) for part in parts])
+        return float((np.abs(got - wanted) / held.sum(0)).sum())
+
+    return _of_order(min(draws, key=distance), counts, table, groups)
+
+
+def _classes(table: pd.DataFrame, label: str) -> NDArray[np.intp]:
+    values = pd.Series(label_values(table, label))
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > _MOST_CLASSES:
+        codes = pd.qcut(values, 5, labels=False, duplicates="drop").to_numpy()
+        missing = values.isna().to_numpy()
+    else:
+        codes = pd.factorize(values)[0]
+        missing = codes < 0
+    if missing.any():
+        raise ValueError(
+            f"{missing.sum()} of {len(table)} items have no {label!r}, "
+            f"first {table.index[missing][0]!r}; select those that have one"
+        )
+    return codes.astype(np.intp)
 
 
 def k_fold(
@@ -139,7 +202,7 @@ def k_fold(
             f"{n_folds} folds need at least {n_folds} groups of {groups!r}, but there are "
             f"{n_groups}; lower n_folds or choose other groups"
         )
-    classes = None if stratify is None else pd.factorize(_column(table, stratify))[0]
+    classes = None if stratify is None else pd.factorize(label_values(table, stratify))[0]
     tests = _test_folds(codes, classes, n_folds)
     return [_fold(tests, k, table, groups) for k in range(n_folds)]
 
@@ -177,52 +240,6 @@ def leave_one_group_out(table: pd.DataFrame, *, groups: str = "speaker") -> list
     return k_fold(table, n_folds=int(group_codes(table, groups).max()) + 1, groups=groups)
 
 
-def predefined(
-    table: pd.DataFrame,
-    *,
-    column: str,
-    groups: str | None = "speaker",
-    train: str | Sequence[str] = "train",
-    validation: str | Sequence[str] = ("validation", "dev"),
-    test: str | Sequence[str] = "test",
-) -> Split:
-    """Split by a label that says where an item belongs, as official subsets do.
-
-    Parameters
-    ----------
-    table
-        The items, one a row.
-    column
-        The label; its values are compared with the three lists.
-    groups
-        Label that must not straddle.
-    train, validation, test
-        Values that mean each part. Items with another value are left out.
-
-    Raises
-    ------
-    ValueError
-        If no item trains or none tests, or a group straddles.
-    KeyError
-        If there is no such label.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"speaker": list("abc"), "part": ["train", "train", "test"]})
-    >>> predefined(table, column="part").test.tolist()
-    [2]
-    """
-    values = _column(table, column)
-    wanted = [[part] if isinstance(part, str) else list(part) for part in (train, validation, test)]
-    parts = [np.flatnonzero(np.isin(values, names)) for names in wanted]
-    for name, part in zip(Split._fields, parts, strict=True):
-        if name != "validation" and not len(part):
-            raise ValueError(
-                f"no item has {column!r} for the {name} part; found {sorted(set(map(str, values)))}"
-            )
-    return check(Split(*parts), table, groups=groups)
-
-
 def with_validation(
     split: Split,
     table: pd.DataFrame,
@@ -237,6 +254,7 @@ def with_validation(
 
     Examples
     --------
+    >>> from speechprobe.datasets.splits import predefined
     >>> table = pd.DataFrame({"speaker": list("abcde"), "part": ["train"] * 4 + ["test"]})
     >>> split = with_validation(predefined(table, column="part"), table)
     >>> len(split.train), len(split.validation)
@@ -263,72 +281,3 @@ def without_validation(split: Split, table: pd.DataFrame, *, groups: str | None)
     """
     train = np.concatenate([split.train, split.validation])
     return check(Split(train, split.validation[:0], split.test), table, groups=groups)
-
-
-def check(split: Split, table: pd.DataFrame, *, groups: str | None) -> Split:
-    """Return the split if it is sound.
-
-    Raises
-    ------
-    ValueError
-        If an item or a group stands on two sides, or train or test is empty.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"speaker": list("aab")})
-    >>> check(Split(np.array([0]), np.array([], int), np.array([1, 2])), table, groups="speaker")
-    Traceback (most recent call last):
-        ...
-    ValueError: 1 groups of 'speaker' straddle the split: 'a' (train and test)
-    """
-    for name in ("train", "test"):
-        if not len(getattr(split, name)):
-            raise ValueError(f"the {name} part of the split is empty")
-    codes = group_codes(table, groups)
-    sides: dict[int, list[str]] = {}
-    for name, rows in zip(Split._fields, split, strict=True):
-        for code in np.unique(codes[rows]):
-            sides.setdefault(int(code), []).append(name)
-    straddling = {code: names for code, names in sides.items() if len(names) > 1}
-    if straddling:
-        values = (table.index if groups is None else table[groups]).to_numpy()
-        listed = ", ".join(
-            f"{values[codes == code][:1].tolist()[0]!r} ({' and '.join(names)})"
-            for code, names in list(straddling.items())[:5]
-        )
-        kind = "items" if groups is None else f"groups of {groups!r}"
-        raise ValueError(f"{len(straddling)} {kind} straddle the split: {listed}")
-    return split
-
-
-def group_codes(table: pd.DataFrame, groups: str | None) -> Rows:
-    """Return a whole number for the group of each row, shape (n_items,), from 0.
-
-    Raises
-    ------
-    KeyError
-        If there is no such label.
-    ValueError
-        If a row has no group.
-
-    Examples
-    --------
-    >>> group_codes(pd.DataFrame({"speaker": ["b", "a", "b"]}), "speaker")
-    array([0, 1, 0])
-    """
-    if groups is None:
-        return np.arange(len(table))
-    codes = pd.factorize(_column(table, groups))[0]
-    if (codes < 0).any():
-        lost = table.index[codes < 0]
-        raise ValueError(
-            f"{len(lost)} of {len(table)} items have no {groups!r}, first {lost[0]!r}; "
-            "select those that have one"
-        )
-    return codes.astype(np.intp)
-
-
-def _column(table: pd.DataFrame, name: str) -> NDArray[Any]:
-    if name not in table:
-        raise KeyError(f"no label {name!r} among {list(table.columns)}")
-    return table[name].to_numpy()
