@@ -39,6 +39,7 @@ docs: install
 
 bench: install
 	$(RUN)/python -m benchmarks
+	$(RUN)/python -m benchmarks.corpora
 
 clean:
 	rm -rf $(VENV) results docs/_build

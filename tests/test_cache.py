@@ -22,7 +22,7 @@ def cache(tmp_path_factory, monkeypatch):
     """Give each test its own empty cache, and its own first warning."""
     folder = tmp_path_factory.mktemp("own")
     monkeypatch.setenv("SPEECHPROBE_CACHE", str(folder))
-    monkeypatch.setattr(_cache, "_said", set())
+    monkeypatch.setattr(_cache, "_given_up", set())
     return folder
 
 
@@ -33,7 +33,7 @@ def opened(monkeypatch):
     info = soundfile.info
 
     def counting(path):
-        paths.append(path)
+        paths.append(os.fsdecode(path))
         return info(path)
 
     monkeypatch.setattr(soundfile, "info", counting)

@@ -5,6 +5,7 @@ Decoded by PyAV (FFmpeg inside its wheel), the extra `m4a`.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,8 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
     """
     av = require("av", extra="m4a")
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.audio[0]
+        with av.open(os.path.abspath(path)) as container:
+            stream = _stream(container, path)
             planar = av.AudioResampler(format="fltp", rate=stream.rate)
             frames = [
                 part.to_ndarray()
@@ -39,8 +40,8 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
                 for part in planar.resample(frame)
             ]
             rate = int(stream.rate)
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"{path}: cannot be decoded as sound ({_reason(error)})") from error
+    except av.FFmpegError as error:
+        raise ValueError(f"{path}: cannot be decoded as sound ({error.strerror})") from error
     samples = np.concatenate(frames, axis=1) if frames else np.empty((1, 0), np.float32)
     return samples.T, rate
 
@@ -60,19 +61,21 @@ def header(path: str | Path) -> tuple[int, int, int]:
     """
     av = require("av", extra="m4a")
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.audio[0]
+        with av.open(os.path.abspath(path)) as container:
+            stream = _stream(container, path)
             seconds = _seconds(container, stream)
             return round(seconds * stream.rate), int(stream.rate), int(stream.channels)
-    except (av.FFmpegError, IndexError, TypeError) as error:
-        raise ValueError(f"{path}: cannot be read as sound ({_reason(error)})") from error
+    except av.FFmpegError as error:
+        raise ValueError(f"{path}: cannot be read as sound ({error.strerror})") from error
+
+
+def _stream(container: Any, path: str | Path) -> Any:
+    if not container.streams.audio:
+        raise ValueError(f"{path}: cannot be read as sound (it holds no audio)")
+    return container.streams.audio[0]
 
 
 def _seconds(container: Any, stream: Any) -> float:
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
-    return float(container.duration) / 1e6  # microseconds
-
-
-def _reason(error: Exception) -> str:
-    return str(error).split("; last error")[0] or "it holds no audio"
+    return float(container.duration or 0) / 1e6  # microseconds

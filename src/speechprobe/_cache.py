@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS measured (
 """
 _AT_ONCE = 500  # below the number of variables that any SQLite takes in a statement
 _SECONDS = 5.0  # between two writes of what was collected
-_WAIT = 30.0  # seconds for another process to finish writing
-_said: set[str] = set()
+_WAIT = 10.0  # seconds for another process to finish writing
+_given_up: set[str] = set()
 
 
 def folder() -> Path:
@@ -48,12 +48,16 @@ def stamp(path: str | Path) -> Stamp:
         If there is no such file.
     """
     facts = os.stat(path)
-    return os.path.abspath(path), facts.st_size, facts.st_mtime_ns
+    # A name need not be UTF-8, what SQLite takes has to be.
+    name = os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
+    return name, facts.st_size, facts.st_mtime_ns
 
 
 def recall(kind: str, stamps: Sequence[Stamp]) -> list[str | None]:
     """Return what is known of each file, None where nothing is or the file has changed."""
     known: dict[Stamp, str] = {}
+    if _is_given_up():
+        return [None] * len(stamps)
     try:
         with closing(_open()) as database:
             for start in range(0, len(stamps), _AT_ONCE):
@@ -97,7 +101,7 @@ class Keeping:
 
     def _write(self) -> None:
         rows, self._rows, self._written = self._rows, [], time.monotonic()
-        if rows:
+        if rows and not _is_given_up():
             try:
                 with closing(_open()) as database, database:
                     database.executemany(
@@ -118,12 +122,15 @@ def _open() -> sqlite3.Connection:
     return database
 
 
+def _is_given_up() -> bool:
+    return str(folder() / "files.sqlite") in _given_up
+
+
 def _warn(error: Exception) -> None:
     file = str(folder() / "files.sqlite")
-    if file not in _said:
-        _said.add(file)
-        warnings.warn(
-            f"{file}: the cache cannot be used ({error}), so files are read again each time; "
-            "set SPEECHPROBE_CACHE to a folder that can be written, or delete the file",
-            stacklevel=3,
-        )
+    _given_up.add(file)
+    warnings.warn(
+        f"{file}: the cache cannot be used in this session ({error}), so files are read again each "
+        "time; set SPEECHPROBE_CACHE to a folder that can be written, or delete the file",
+        stacklevel=3,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import json
 import platform
 import sys
 import sysconfig
@@ -86,29 +87,54 @@ def _of_code_and_state(value: Any, depth: int) -> dict[str, Any]:
     return facts
 
 
-def of_code(kind: Any, depth: int = _DEEPEST) -> str:
+def of_code(kind: Any, depth: int = _DEEPEST, seen: frozenset[int] = frozenset()) -> str:
     """Return a hash of the byte code of a function, or of all methods of a class.
 
-    Base classes, inner functions and the plain global values and functions that are used count.
-    Code of installed packages, and ours, is told by its name alone; their versions are kept.
+    Base classes, inner functions and the global values and functions that are used count, and so
+    do those of the user's own modules. Code of installed packages, and ours, is told by its name
+    alone; their versions are kept.
     """
     if inspect.isclass(kind):
         own = [base for base in kind.__mro__ if not _is_installed(base)]
-        parts = [part for base in own for part in vars(base).values()]
-        functions = [f for part in parts for f in _functions(part)]
+        functions = [f for base in own for part in vars(base).values() for f in _functions(part)]
     else:
         functions = _functions(kind)
+    seen = seen | {id(function) for function in functions}
     digest = hashlib.sha256()
     for function in functions:
         _add_code(digest, function.__code__, function.__doc__)
-        used = inspect.getclosurevars(function).globals if depth > 0 else {}
-        for name, part in sorted(used.items()):
-            if isinstance(part, (*_PLAIN, tuple)) or (
-                inspect.isfunction(part) and not _is_installed(part)
-            ):
-                told = repr(part) if not callable(part) else of_code(part, depth - 1)
+        for name, part in _used(function) if depth > 0 else ():
+            told = _told(part, depth - 1, seen)
+            if told is not None:
                 digest.update(f"{name}={told}".encode())
     return digest.hexdigest()[:16]
+
+
+def _used(function: Any) -> list[tuple[str, Any]]:
+    """Return the global values that a function or one inside it names, modules' parts included."""
+    codes, names = [function.__code__], set()
+    while codes:
+        code = codes.pop()
+        names |= set(code.co_names)
+        codes += [part for part in code.co_consts if isinstance(part, CodeType)]
+    found = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for place, module in list(found.items()):
+        if inspect.ismodule(module):
+            del found[place]
+            if not _is_installed(module):
+                parts = {f"{place}.{name}": vars(module).get(name) for name in names}
+                found |= {name: part for name, part in parts.items() if part is not None}
+    return sorted(found.items())
+
+
+def _told(part: Any, depth: int, seen: frozenset[int]) -> str | None:
+    """Return what identifies a global value; None where its name alone does."""
+    if inspect.ismodule(part):
+        return None
+    if inspect.isroutine(part) or inspect.isclass(part):
+        known = _is_installed(part) or not all(id(f) not in seen for f in _functions(part))
+        return None if known else of_code(part, depth, seen)
+    return json.dumps(_of(part, depth), default=str, sort_keys=True)
 
 
 def _functions(part: Any) -> list[Any]:
@@ -125,12 +151,22 @@ def _add_code(digest: Any, code: CodeType, doc: str | None) -> None:
         if isinstance(constant, CodeType):
             _add_code(digest, constant, None)
         elif constant != doc or doc is None:
-            digest.update(repr(constant).encode())
+            digest.update(_in_order(constant).encode())
+
+
+def _in_order(constant: Any) -> str:
+    """Return the repr of a constant; the order of a set's own differs from session to session."""
+    if isinstance(constant, frozenset):
+        return f"{{{', '.join(sorted(map(_in_order, constant)))}}}"
+    if isinstance(constant, tuple):
+        return f"({', '.join(map(_in_order, constant))})"
+    return repr(constant)
 
 
 def _is_installed(kind: Any) -> bool:
     """Say whether code comes from a package that has a version: any but the user's own files."""
-    module = sys.modules.get(getattr(kind, "__module__", None) or "")
+    place = kind.__name__ if inspect.ismodule(kind) else getattr(kind, "__module__", None)
+    module = sys.modules.get(place or "")
     if module is None or module.__name__ == "__main__":
         return False
     file = getattr(module, "__file__", None) or ""
@@ -143,7 +179,8 @@ def _state(value: Any) -> dict[str, Any]:
     if inspect.ismethod(value):
         return {"self": value.__self__}
     if inspect.isfunction(value):
-        defaults = {"defaults": value.__defaults__} if value.__defaults__ else {}
+        given = {"defaults": value.__defaults__, "kwdefaults": value.__kwdefaults__}
+        defaults = {name: part for name, part in given.items() if part}
         return dict(inspect.getclosurevars(value).nonlocals) | defaults
     if inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
         return {}

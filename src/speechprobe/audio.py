@@ -114,7 +114,7 @@ def _is_aac(path: str | Path) -> bool:
 
 def _decode(path: str | Path, n_samples: int = -1) -> tuple[NDArray[np.float32], int]:
     try:
-        samples, rate = soundfile.read(path, n_samples, dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(_native(path), n_samples, dtype="float32", always_2d=True)
     except _NOT_SOUND as error:
         raise ValueError(f"{path}: cannot be decoded as sound ({_reason(error)})") from error
     return samples, int(rate)
@@ -265,10 +265,15 @@ def read_header(path: str | Path) -> Header:
 
 def _header(path: str | Path) -> Header:
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(_native(path))
     except _NOT_SOUND as error:
         raise ValueError(f"{path}: cannot be read as sound ({_reason(error)})") from error
     return Header(info.frames, info.samplerate, info.channels, info.subtype in _FLOAT_SUBTYPES)
+
+
+def _native(path: str | Path) -> str | bytes:
+    # As bytes where the system has them: a name need not be UTF-8, as soundfile expects of text.
+    return os.fsencode(path) if os.name == "posix" else str(path)
 
 
 def _require_file(path: str | Path) -> None:

@@ -238,6 +238,15 @@ class TestPitch:
         paused = sound(tmp_path / "a.wav", samples, sample_rate)
         assert labels.median_pitch(paused) == pytest.approx(150, rel=0.005)
 
+    def test_a_short_cry_far_above_the_rest_is_in_the_range(self, tmp_path, sample_rate):
+        pause = white_noise(round(0.2 * sample_rate), 1e-4)
+        parts = []
+        for pitch, duration in ((120, 0.8), (270, 0.4), (120, 0.8)):
+            parts += [0.5 * np.sin(2 * np.pi * pitch * seconds_of(duration, sample_rate)), pause]
+        cry = sound(tmp_path / "a.wav", np.concatenate(parts), sample_rate)
+        assert labels.median_pitch(cry) == pytest.approx(120, rel=0.005)
+        assert labels.pitch_range(cry) == pytest.approx(12 * np.log2(270 / 120), abs=0.1)
+
     def test_noise_has_no_pitch(self, tmp_path, sample_rate):
         hiss = sound(tmp_path / "a.wav", white_noise(sample_rate), sample_rate)
         assert math.isnan(labels.median_pitch(hiss))

@@ -30,7 +30,7 @@ def cache(tmp_path_factory, monkeypatch):
     """Give each test its own empty cache, and its own first warning."""
     folder = tmp_path_factory.mktemp("own")
     monkeypatch.setenv("SPEECHPROBE_CACHE", str(folder))
-    monkeypatch.setattr(_cache, "_said", set())
+    monkeypatch.setattr(_cache, "_given_up", set())
     return folder
 
 

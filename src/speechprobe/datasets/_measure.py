@@ -12,6 +12,8 @@ import functools
 import hashlib
 import inspect
 import json
+import os
+import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -72,6 +74,8 @@ class Measure:
 
     def all(self, paths: Sequence[str]) -> list[Any]:
         """Return what was measured of each file, or the error it gave."""
+        # Other processes may have started in another folder.
+        paths = [os.path.abspath(path) for path in paths]
         stamps = [_stamp(path) for path in paths]
         values = _known(self, stamps)
         rows = [row for row, value in enumerate(values) if value is None]
@@ -101,8 +105,19 @@ class Measure:
     def _attempt(self, path: str) -> Any:
         try:
             return self.of(path)
+        except ImportError:
+            raise  # not the fault of the sound
         except Exception as error:
-            return error
+            return _portable(error)  # raised where its utterance is named
+
+
+def _portable(error: Exception) -> Exception:
+    """Return the error, or its text where it cannot travel between processes."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 our own bytes
+    except Exception:
+        return RuntimeError(f"{error} ({type(error).__name__})")
+    return error
 
 
 def from_sound(
@@ -118,8 +133,8 @@ def from_sound(
     ----------
     measure
         Function (signal, sample_rate) -> a number or a list of numbers, where `signal` has shape
-        (n_samples,) with full scale at 1.0. It is known by its code, so that a changed function
-        is computed anew.
+        (n_samples,) with full scale at 1.0. It is known by its code, the values it uses and, if
+        it is an object, its public attributes; change one of them and all is computed anew.
     sample_rate
         Hz the sound is brought to; None keeps the file's own.
 
@@ -132,11 +147,13 @@ def from_sound(
     >>> peak(Utterance("a", {"path": np.array([path])}, 0))
     0.5
     """
-    return measured(Measure(measure, sample_rate))(_as_it_is)
+    whole = Measure(measure, sample_rate)
 
+    def label(utterance: Utterance, value: Any) -> Any:  # noqa: ARG001 the form of such a function
+        return value
 
-def _as_it_is(utterance: Utterance, value: Any) -> Any:  # noqa: ARG001 the form of such a function
-    return value
+    label.__name__, label.__doc__ = whole.name, measure.__doc__
+    return measured(whole)(label)
 
 
 def measured(

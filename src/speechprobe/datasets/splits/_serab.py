@@ -29,8 +29,8 @@ _TAKEN_IN_2021: dict[str, tuple[re.Pattern[str], Callable[[str], str]]] = {
 
 def serab(
     table: pd.DataFrame,
-    *,
     edition: Literal["corrected", "2021"] = "corrected",
+    *,
     groups: str = "speaker",
 ) -> Split:
     """Split a corpus as SERAB does: speakers in a fixed random order, cut at 60, 20 and 20 %.
