@@ -28,6 +28,12 @@ POOLINGS = {
         lambda frames: np.concatenate([frames.mean(axis=0), frames.std(axis=0)]),
     ),
     "maximum": (pooling.maximum, lambda frames: frames.max(axis=0)),
+    "first": (pooling.first, lambda frames: frames[0]),
+    "last": (pooling.last, lambda frames: frames[-1]),
+    "energy_mean": (
+        pooling.energy_mean,
+        lambda frames: np.average(frames, axis=0, weights=(frames**2).sum(axis=1)),
+    ),
     "segments(1)": (pooling.segments(1), lambda frames: frames.mean(axis=0)),
     "segments(3)": (pooling.segments(3), lambda frames: segment_means(frames, 3)),
     "segments(8)": (pooling.segments(8), lambda frames: segment_means(frames, 8)),

@@ -78,6 +78,64 @@ def maximum(frames: Tensor, lengths: Tensor) -> Tensor:
     return _valid(frames, lengths, -torch.inf).amax(dim=1)
 
 
+def first(frames: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG001 the form of a pooling
+    """First frame.
+
+    Returns
+    -------
+    vectors
+        Shape (B, D).
+
+    Examples
+    --------
+    >>> first(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2]))
+    tensor([[1.]])
+    """
+    return _wide(frames[:, 0])
+
+
+def last(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Last valid frame: all that a recurrent layer has gathered.
+
+    Returns
+    -------
+    vectors
+        Shape (B, D).
+
+    Examples
+    --------
+    >>> last(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2]))
+    tensor([[3.]])
+    """
+    rows = torch.arange(len(frames), device=frames.device)
+    return _wide(frames[rows, lengths.to(frames.device) - 1])
+
+
+def energy_mean(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Mean over the valid frames, each weighted by its energy in this layer.
+
+    The weight is the sum of the frame's squares over that of all valid frames: attention without
+    anything learned, which leaves out what a layer leaves silent. The plain mean where all is 0.
+
+    Returns
+    -------
+    vectors
+        Shape (B, D), float32 (float64 for float64 frames).
+
+    Examples
+    --------
+    >>> energy_mean(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2]))
+    tensor([[2.8000]])
+    """
+    values = _valid(frames, lengths, 0.0)
+    # Brought to 1 at most, so that no square overflows.
+    scaled = values / values.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1e-30)
+    energy = scaled.square().sum(dim=2, keepdim=True)
+    total = energy.sum(dim=1)
+    weighted = (values * energy).sum(dim=1) / total.clamp_min(torch.finfo(values.dtype).tiny)
+    return torch.where(total > 0, weighted, mean(frames, lengths))
+
+
 def segments(k: int) -> Pooling:
     """Return a pooling that takes the mean of each of k equal stretches of the valid frames.
 
@@ -138,8 +196,8 @@ def resolve(pool: str | Pooling) -> Pooling:
     """
     if callable(pool):
         return pool
-    named: dict[str, Pooling] = {"mean": mean, "mean_std": mean_std, "max": maximum}
-    named["maximum"] = maximum
+    poolings: tuple[Pooling, ...] = (mean, mean_std, maximum, first, last, energy_mean)
+    named = {name_of(each): each for each in poolings} | {"max": maximum}
     if pool not in named:
         raise ValueError(
             f"unknown pooling {pool!r}; use one of {', '.join(named)}, pooling.segments(k), "
@@ -153,8 +211,12 @@ def name_of(pool: Pooling) -> str:
     return getattr(pool, "__name__", type(pool).__name__)
 
 
+def _wide(values: Tensor) -> Tensor:
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
 def _valid(frames: Tensor, lengths: Tensor, fill: float) -> Tensor:
-    values = frames if frames.dtype in (torch.float32, torch.float64) else frames.float()
+    values = _wide(frames)
     # Lengths kept on the CPU answer this without waiting for the device, and save a copy.
     if lengths.device.type == "cpu" and int(lengths.min()) >= frames.shape[1]:
         return values

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from speechprobe.datasets import _archives, _lfs, downloads
+from speechprobe.datasets._libri import SUBSETS
 from speechprobe.datasets.downloads import (
     download_cafe,
     download_cremad,
@@ -20,7 +21,6 @@ from speechprobe.datasets.downloads import (
     download_libritts,
     download_ravdess,
 )
-from speechprobe.datasets._libri import SUBSETS
 from speechprobe.datasets.emodb import load_emodb
 from speechprobe.datasets.librispeech import load_librispeech
 

@@ -172,6 +172,117 @@ def test_a_folder_without_any_subset_says_so(root):
         load_librispeech(root)
 
 
+CHAPTERS_TXT = """\
+; Some pipe(|) separated metadata about the audio chapters included in the corpus.
+;ID    |READER|MINUTES| SUBSET           | PROJ.|BOOK ID| CH. TITLE | PROJECT TITLE
+208    | 14   | 12.95 | train-clean-100  | 219  | 121   | Chapter 11 | Northanger Abbey (version 2)
+121082 | 60   | 8.01  | train-clean-100  | 4010 | 37106 | Part 1 - Chapter 2 | Little Women
+121550 | 60   | 12.17 | train-clean-100  | 4010 | 9999  | In Fashion | A | B
+50561  | 174  | 8.04  | dev-clean        | 300  | 606   | Sparks | Indian Why Stories
+"""
+# As published, subtitles stand behind a lone carriage return and most lines have no author.
+BOOKS_TXT = b"""\
+; id | title | authors
+121    | Northanger Abbey                                   |
+606    | Indian Why Stories\r Sparks from War Eagle's Lodge-Fire | Frank Bird Linderman
+1023   | Bleak House
+torn line
+37106  | Little Women; Or, Meg, Jo, Beth, and Amy | Louisa May Alcott
+"""
+OF_CHAPTER = ["chapter", "minutes", "chapter_title", "book_id", "book", "author"]
+
+
+def write_lists(root, chapters=CHAPTERS_TXT, books=BOOKS_TXT) -> None:
+    (root / "CHAPTERS.TXT").write_text(chapters, encoding="utf-8")
+    (root / "BOOKS.TXT").write_bytes(books)
+
+
+class TestChaptersAndBooks:
+    def of(self, corpus, key):
+        return [corpus[key][name] for name in OF_CHAPTER]
+
+    def test_they_give_title_book_and_author(self, root):
+        write_lists(root)
+        title, author = "Little Women; Or, Meg, Jo, Beth, and Amy", "Louisa May Alcott"
+        expected = ["121082", 20.18, "Part 1 - Chapter 2", "37106", title, author]
+        assert self.of(load_librispeech(root), "60-121082-0000") == expected
+
+    def test_a_book_without_an_author_has_none(self, root):
+        write_lists(root)
+        expected = ["208", 25.03, "Chapter 11", "121", "Northanger Abbey", None]
+        assert self.of(load_librispeech(root), "14-208-0000") == expected
+
+    def test_a_book_that_is_not_listed_has_the_title_of_the_project(self, root):
+        write_lists(root)
+        expected = ["121550", 20.18, "In Fashion", "9999", "A | B", None]
+        assert self.of(load_librispeech(root), "60-121550-0000") == expected
+
+    def test_a_chapter_that_is_not_listed_has_none(self, root):
+        write_lists(root)
+        expected = ["121123", 8.02, None, None, None, None]
+        assert self.of(load_librispeech(root), "84-121123-0000") == expected
+
+    def test_a_subtitle_behind_a_carriage_return_does_not_cost_the_author(self, root):
+        write_lists(root)
+        utterance = load_librispeech(root)["174-50561-0000"]
+        assert utterance["author"] == "Frank Bird Linderman"
+        assert utterance["book"].startswith("Indian Why Stories")
+        assert utterance["book"].endswith("Sparks from War Eagle's Lodge-Fire")
+        assert "\r" not in utterance["book"]
+
+    def test_a_torn_line_costs_its_own_book_only(self, root):
+        chapters = CHAPTERS_TXT.replace("| 121   |", "| 1023  |")
+        write_lists(root, chapters)
+        corpus = load_librispeech(root)
+        assert corpus["14-208-0000"]["book"] == "Bleak House"
+        assert corpus["14-208-0000"]["author"] is None
+        assert corpus["60-121082-0000"]["author"] == "Louisa May Alcott"
+
+    def test_without_the_lists_their_labels_are_none(self, root):
+        corpus = load_librispeech(root)
+        for name in OF_CHAPTER[2:]:
+            assert corpus.column(name).tolist() == [None] * 8
+        assert corpus["14-208-0001"]["minutes"] == 25.03
+
+    def test_without_the_books_a_chapter_has_the_title_of_the_project(self, root):
+        write_lists(root)
+        (root / "BOOKS.TXT").unlink()
+        expected = ["208", 25.03, "Chapter 11", "121", "Northanger Abbey (version 2)", None]
+        assert self.of(load_librispeech(root), "14-208-0000") == expected
+
+    def test_without_the_chapters_nothing_is_known_of_a_book(self, root):
+        write_lists(root)
+        (root / "CHAPTERS.TXT").unlink()
+        expected = ["208", 25.03, None, None, None, None]
+        assert self.of(load_librispeech(root), "14-208-0000") == expected
+
+    def test_a_chapter_of_another_reader_is_refused(self, root):
+        write_lists(root, CHAPTERS_TXT.replace("208    | 14 ", "208    | 60 "))
+        message = r"14-208-0000\.flac: the list of chapters gives chapter 208 to reader 60, not 14"
+        with pytest.raises(ValueError, match=message):
+            load_librispeech(root)
+
+    def test_a_torn_line_of_the_chapters_is_named(self, root):
+        write_lists(root, CHAPTERS_TXT + "209    | 198  | 8.20\n")
+        with pytest.raises(ValueError, match=r"CHAPTERS\.TXT.*'209    \| 198  \| 8\.20'"):
+            load_librispeech(root)
+
+
+def test_swapped_folders_of_speaker_and_chapter_are_refused(root):
+    (root / "dev-clean/121123").mkdir()
+    (root / CHAPTER).rename(root / "dev-clean/121123/84")
+    message = "speaker 121123 is not in SPEAKERS.TXT; the first folder below a subset is the speak"
+    with pytest.raises(ValueError, match=message):
+        load_librispeech(root)
+
+
+def test_the_files_that_a_mac_puts_beside_others_are_passed_over(root):
+    before = load_librispeech(root)
+    for name in ("84-121123-0000.flac", "84-121123.trans.txt"):
+        (root / CHAPTER / f"._{name}").write_bytes(b"\x00\x05\x16\x07 no sound, no text \xff")
+    pd.testing.assert_frame_equal(load_librispeech(root).table, before.table)
+
+
 @pytest.mark.shared
 def test_speaking_rates_of_test_other_are_those_of_the_reference_computation(shared):
     corpus = load_librispeech(shared / "data/LibriSpeech", subsets=["test-other"])
@@ -193,3 +304,40 @@ def test_train_clean_100_has_a_reader_an_utterance_and_no_transcripts(shared):
     message = r"251 sound files in 251 chapters have no transcript \(\d+-\d+, .*transcripts='opt"
     with pytest.raises(FileNotFoundError, match=message):
         load_librispeech(root, subsets=["train-clean-100"])
+
+
+@pytest.mark.shared
+def test_real_readers_read_the_books_that_librivox_names(shared):
+    corpus = load_librispeech(shared / "data/LibriSpeech", transcripts="optional")
+    karen = corpus["103-1240-0000"]
+    assert (karen["reader"], karen["gender"], karen["minutes"]) == ("Karen Savage", "F", 23.72)
+    assert (karen["book"], karen["book_id"]) == ("Anne of Green Gables", "45")
+    assert karen["chapter_title"] == "Mrs. Rachel Lynde Is Surprised"
+    (simon,) = corpus.table[corpus.table["speaker"] == "60"]["reader"]
+    assert simon == "|CBW|Simon"
+    # Each chapter that is here is listed, so each has a book.
+    assert not corpus.table[["chapter_title", "book_id", "book"]].isna().any(axis=None)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("chapter", "title", "subtitle", "author"),
+    [
+        (
+            "156975",
+            "Twelve Studies",
+            "The Beginnings of Israel's History",
+            "Jeremiah Whipple Jenks",
+        ),
+        ("130550", "Fifteen Thousand", "Who Read, Write, And Speak English", "Grenville Kleiser"),
+        ("128291", "Thus Spake Zarathustra", "A book for all and none", None),
+    ],
+)
+def test_real_books_with_a_subtitle_have_it_and_their_author(
+    shared, chapter, title, subtitle, author
+):
+    table = load_librispeech(shared / "data/LibriSpeech", transcripts="optional").table
+    found = table[table["chapter"] == chapter].iloc[0]
+    assert found["author"] == author
+    assert found["book"].startswith(title)
+    assert found["book"].endswith(subtitle)

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from speechprobe.datasets import splits
@@ -306,3 +306,116 @@ def test_group_codes_are_equal_where_the_groups_are_and_fill_a_range(names):
     codes = splits.group_codes(pd.DataFrame({"speaker": names}), "speaker")
     assert sorted(set(codes.tolist())) == list(range(len(set(names))))
     assert len(set(zip(names, codes.tolist(), strict=True))) == len(set(names))
+
+
+def shares_of(split: Split, table: pd.DataFrame, label: str) -> np.ndarray:
+    """Return the share of each class that each part holds, shape (3, n_classes)."""
+    counts = [table[label].iloc[part].value_counts() for part in split]
+    total = table[label].value_counts()
+    return np.stack([(count.reindex(total.index).fillna(0) / total).to_numpy() for count in counts])
+
+
+def uneven_table(seed: int) -> pd.DataFrame:
+    """Thirty speakers of unlike sizes, each of them mostly of one of three classes."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for speaker in range(30):
+        weights = generator.dirichlet([0.3] * 3)
+        rows += [
+            (speaker, kind) for kind in generator.choice(3, generator.integers(5, 40), p=weights)
+        ]
+    return pd.DataFrame(rows, columns=["speaker", "label"])
+
+
+class TestStratifiedByGroup:
+    @given(table=tables(), seed=st.integers(0, 100))
+    @settings(max_examples=25)
+    def test_no_speaker_ever_straddles(self, table, seed):
+        before = table.copy(deep=True)
+        split = splits.stratified_by_group(table, label="label", seed=seed)
+        assert_sound(split, table)
+        assert np.sort(np.concatenate(split)).tolist() == list(range(len(table)))
+        pd.testing.assert_frame_equal(table, before)
+
+    def test_the_parts_have_as_many_groups_as_by_groups(self):
+        table = uneven_table(0)
+        for fractions in ((0.6, 0.2, 0.2), (0.5, 0.0, 0.5), (0.8, 0.1, 0.1)):
+            parts = splits.stratified_by_group(table, label="label", fractions=fractions)
+            counts = [table["speaker"].iloc[part].nunique() for part in parts]
+            assert counts == [round(30 * fraction) for fraction in fractions]
+
+    def test_the_shares_are_nearer_than_by_groups(self):
+        wanted = np.array([[0.6], [0.2], [0.2]])
+        misses = []
+        for seed in range(8):
+            table = uneven_table(seed)
+            stratified = splits.stratified_by_group(table, label="label", seed=seed)
+            plain = splits.by_group(table, seed=seed)
+            misses.append(
+                [
+                    np.abs(shares_of(each, table, "label") - wanted).mean()
+                    for each in (stratified, plain)
+                ]
+            )
+        stratified, plain = np.mean(misses, axis=0)
+        assert stratified < plain / 2
+        assert stratified < 0.05
+
+    def test_the_shares_are_exact_where_that_is_easy(self):
+        table = pd.DataFrame({"speaker": np.repeat(np.arange(20), 3)})
+        table["gender"] = np.where(table["speaker"] % 2, "F", "M")
+        split = splits.stratified_by_group(table, label="gender", fractions=(0.6, 0.2, 0.2))
+        assert shares_of(split, table, "gender") == pytest.approx(
+            np.array([[0.6, 0.6], [0.2, 0.2], [0.2, 0.2]])
+        )
+
+    def test_a_number_is_cut_into_five_classes(self):
+        generator = np.random.default_rng(0)
+        table = pd.DataFrame({"speaker": np.repeat(np.arange(30), 10)})
+        table["rate"] = table["speaker"] + generator.normal(scale=0.1, size=300)
+        table["fifth"] = table["rate"].rank(method="first").sub(1) // 60
+        split = splits.stratified_by_group(table, label="rate")
+        assert_sound(split, table)
+        shares = shares_of(split, table, "fifth")
+        assert shares == pytest.approx(np.array([[0.6], [0.2], [0.2]]) + np.zeros(5), abs=0.17)
+        # Six speakers a fifth, of which 3.6, 1.2 and 1.2 are wanted: no part is without a fifth.
+        assert shares.min() > 0
+
+    @pytest.mark.parametrize("kind", [float, "Int64", object])
+    def test_numbers_of_any_type_and_few_values_are_classes(self, kind):
+        table = pd.DataFrame({"speaker": np.repeat(np.arange(20), 3)})
+        table["age"] = (table["speaker"] % 2).astype(kind)
+        split = splits.stratified_by_group(table, label="age", fractions=(0.5, 0.0, 0.5))
+        assert table["age"].iloc[split.test].value_counts().to_dict() == {0: 15, 1: 15}
+
+    def test_the_seed_decides(self):
+        table = uneven_table(0)
+        drawn = [splits.stratified_by_group(table, label="label", seed=seed) for seed in (0, 0, 1)]
+        assert as_lists(drawn[:1]) == as_lists(drawn[1:2])
+        assert as_lists(drawn[:1]) != as_lists(drawn[2:])
+
+    @pytest.mark.parametrize("values", [[None, "x", "y", "x"], [np.nan, 1.0, 2.0, 3.0]])
+    def test_an_item_without_the_label_is_named(self, values):
+        table = pd.DataFrame({"speaker": list("abcd"), "label": values}, index=list("wxyz"))
+        with pytest.raises(ValueError, match="1 of 4 items have no 'label', first 'w'"):
+            splits.stratified_by_group(table, label="label")
+
+    def test_a_quantity_without_a_value_is_named(self):
+        table = pd.DataFrame({"speaker": np.arange(20), "rate": np.arange(20.0)})
+        table.loc[7, "rate"] = np.nan
+        with pytest.raises(ValueError, match="1 of 20 items have no 'rate', first 7"):
+            splits.stratified_by_group(table, label="rate")
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"label": "emotion", "fractions": (0.5, 0, 0.5)}, KeyError, "'emotion'"),
+            ({"groups": "reader"}, KeyError, "'reader'"),
+            ({"fractions": (0.5, 0.5, 0.5)}, ValueError, "sum to 1"),
+            ({"fractions": (0.5, 0.5)}, ValueError, "three shares"),
+            ({}, ValueError, "2 groups of 'speaker' are too few for 3 parts"),
+        ],
+    )
+    def test_what_cannot_be_made_is_refused(self, change, error, message):
+        with pytest.raises(error, match=message):
+            splits.stratified_by_group(TWO, **({"label": "part"} | change))

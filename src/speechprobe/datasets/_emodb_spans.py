@@ -44,14 +44,14 @@ def find_folder(root: Path) -> Path | None:
 def phones(folder: Path, name: str) -> list[Span] | None:
     """Return the phones of an utterance in EmoDB's narrow alphabet, None where it has no labels.
 
-    Pauses are the label "."; a stop is its closure ("t"), release ("!t") and aspiration ("tasp").
+    Pauses are the label "("; a stop is its closure ("t"), release ("!t") and aspiration ("tasp").
     """
     for file in (folder / "lablaut" / f"{name}xx.lablaut", folder / "lablaut" / f"{name}.lablaut"):
         if file.is_file():
             lines = _read(file)
             if "#" not in lines:
                 raise ValueError(f"{file}: expected a header that ends with a line '#'")
-            return _spans(file, lines[lines.index("#") + 1 :], skip_marks=True)
+            return _spans(file, lines[lines.index("#") + 1 :], skip_marks=True) or None
     return None
 
 

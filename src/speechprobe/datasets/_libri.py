@@ -100,8 +100,8 @@ def _read_books(folder: Path) -> dict[str, dict[str, str]]:
     books = {}
     for file in _present(folder, ("BOOKS.TXT", "BOOKS.txt")):
         for line in _lines(file):
-            # id | title | authors; some lines have no authors, and three are torn.
-            number, *rest = (field.strip() for field in line.split("|", maxsplit=2))
+            # id | title | authors, of which some lines have none.
+            number, *rest = (" ".join(field.split()) for field in line.split("|", maxsplit=2))
             if rest:
                 books[number] = {"book": rest[0], "author": "".join(rest[1:])}
     return books
@@ -112,7 +112,8 @@ def _present(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _lines(file: Path) -> list[str]:
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    # A lone carriage return parts title and subtitle in BOOKS.TXT, so only "\n" ends a line.
+    lines = file.read_bytes().decode("utf-8-sig").split("\n")
     header = ("READER", ";") if file.suffix == ".tsv" else (";",)
     return [line for line in lines if line.strip() and not line.startswith(header)]
 

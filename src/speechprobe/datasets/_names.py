@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +68,11 @@ def refuse_copies(rows: Sequence[Mapping[str, Any]]) -> None:
                 f"{row['id']} is there twice: {first} and {row['path']}; remove one of them, or "
                 "give the folder of one copy as root"
             )
+
+
+def free_name(name: str, taken: Iterable[Any]) -> str:
+    """Return a column name that is not taken: the given one, or with underscores behind it."""
+    known = set(taken)
+    while name in known:
+        name += "_"
+    return name

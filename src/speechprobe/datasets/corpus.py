@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from speechprobe import audio
-from speechprobe.datasets._csv import chosen, to_study
+from speechprobe.datasets._study import chosen, to_study
 from speechprobe.datasets.selection import rows_of
 
 if TYPE_CHECKING:

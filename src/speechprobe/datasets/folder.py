@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from speechprobe import audio
-from speechprobe.datasets import _csv
+from speechprobe.datasets import _study
 from speechprobe.datasets._scan import corpus_of_rows, require_folder, with_headers
 from speechprobe.datasets.corpus import Corpus
 
@@ -119,13 +119,13 @@ def load_table(
         if not source.is_file():
             raise FileNotFoundError(f"{source}: no such CSV file")
         root = source.parent if root is None else root
-        text = dict.fromkeys((*_csv.STUDY, *_csv.STUDY.values()), str) | {"cps": float}
+        text = dict.fromkeys((*_study.STUDY, *_study.STUDY.values()), str) | {"cps": float}
         # Only an empty cell is missing: "NA" and "null" are words, and may be names.
         frame = pd.read_csv(source, dtype=text, keep_default_na=False, na_values=[""])
-        frame = _csv.from_study(frame)
+        frame = _study.from_study(frame)
         if "id" not in frame and "path" in frame:
             frame = frame.assign(id=frame["path"])
-    frame = _csv.from_study(frame)
+    frame = _study.from_study(frame)
     table = frame.set_index("id") if "id" in frame else frame
     missing = [column for column in ("path", "speaker") if column not in table]
     if missing:

@@ -12,11 +12,19 @@ import pandas as pd
 from speechprobe import _cache
 from speechprobe._files import replacing
 from speechprobe._optional import require
+from speechprobe.datasets._names import free_name
 from speechprobe.datasets._scan import with_headers
 from speechprobe.datasets.corpus import Corpus
 
 _SPEAKERS = ("speaker", "speaker_id", "client_id")
-_MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
+_MAGIC = {
+    b"RIFF": ".wav",
+    b"fLaC": ".flac",
+    b"OggS": ".ogg",
+    b"ID3": ".mp3",
+    **dict.fromkeys((b"\xff\xf2", b"\xff\xf3", b"\xff\xfa", b"\xff\xfb"), ".mp3"),
+    **dict.fromkeys((b"\xff\xf1", b"\xff\xf9"), ".aac"),
+}
 _KINDS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aiff"})
 
 
@@ -85,10 +93,11 @@ def load_hf_dataset(
     place = Path(folder) if folder else _cache.folder() / "sounds"
     raw = dataset.cast_column(column, datasets.Audio(decode=False)).select_columns(column)
     paths = [_path(row[column], key, place) for key, row in zip(table.index, raw, strict=True)]
-    if "path" in table:
-        table = table.rename(columns={"path": "original_path"})
+    speakers = _as_names(table.pop(speaker))
+    for taken in {"path", "speaker"} & set(table):
+        table = table.rename(columns={taken: free_name(f"original_{taken}", table)})
     table.insert(0, "path", paths)
-    table.insert(1, "speaker", table.pop(speaker).astype(str))
+    table.insert(1, "speaker", speakers)
     corpus_name = name or dataset.info.dataset_name or "hf_dataset"
     return Corpus(corpus_name, with_headers(table, corpus_name, depth=2))
 
@@ -108,12 +117,29 @@ def _labels(dataset: Any, key: str | None) -> pd.DataFrame:
     table: pd.DataFrame = dataset.to_pandas()
     for name, feature in dataset.features.items():
         if hasattr(feature, "int2str"):
-            known = table[name] >= 0  # -1 is "no label"
-            table[name] = table[name].map(feature.int2str, na_action="ignore").where(known, None)
+            # -1 is "no label".
+            classes = [
+                feature.int2str(int(each)) if pd.notna(each) and each >= 0 else None
+                for each in table[name]
+            ]
+            table[name] = pd.Series(classes, index=table.index, dtype=object)
     if key is None and "id" in table and table["id"].is_unique and table["id"].notna().all():
         key = "id"
-    ids = table.pop(key).astype(str) if key else pd.RangeIndex(len(table)).astype(str)
+    ids = _as_names(table.pop(key)) if key else pd.RangeIndex(len(table)).astype(str)
     return table.set_index(pd.Index(ids, name="id"))
+
+
+def _as_names(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Return numbers or words as words, 103 and not 103.0 where another is missing."""
+    whole = values.convert_dtypes()
+    return whole.astype(str).astype(object).where(whole.notna(), None)
+
+
+def _kind(content: bytes) -> str:
+    """Return the extension of a sound by its first bytes."""
+    if content[4:8] == b"ftyp":
+        return ".m4a"
+    return next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), ".wav")
 
 
 def _path(sound: Mapping[str, Any] | None, key: str, folder: Path) -> str:
@@ -126,7 +152,7 @@ def _path(sound: Mapping[str, Any] | None, key: str, folder: Path) -> str:
         return str(given)
     suffix = Path(given or "").suffix.lower()
     if suffix not in _KINDS:
-        suffix = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), ".wav")
+        suffix = _kind(content)
     path = folder / f"{hashlib.sha256(content).hexdigest()[:32]}{suffix}"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -104,10 +104,10 @@ def load_trials(path: str | Path, name: List | None = None) -> pd.DataFrame:
 
 def _trial(file: Path, number: int, line: str) -> tuple[str, str, bool]:
     fields = line.split()
-    if len(fields) == 3 and fields[0] in ("0", "1"):
-        return _as_id(fields[1]), _as_id(fields[2]), _SAME[fields[0]]
     if len(fields) == 3 and fields[2] in ("target", "nontarget"):
         return _as_id(fields[0]), _as_id(fields[1]), _SAME[fields[2]]
+    if len(fields) == 3 and fields[0] in ("0", "1"):
+        return _as_id(fields[1]), _as_id(fields[2]), _SAME[fields[0]]
     if len(fields) == 2:
         raise ValueError(
             f"{file}, line {number}: {line!r} has no label; expected '1 enrol test' (same speaker) "
@@ -182,6 +182,11 @@ def make_trials(
     """
     if n < 2:
         raise ValueError(f"n must be at least 2, got {n}")
+    nameless = corpus.table["speaker"].isna().to_numpy()
+    if nameless.any():
+        raise ValueError(
+            f"utterance {corpus.table.index[nameless][0]!r} of {corpus.name!r} has no speaker"
+        )
     generator = np.random.default_rng(seed)
     classes = pd.factorize(corpus.column(within), sort=True)[0] if within else np.zeros(len(corpus))
     if (classes < 0).any():

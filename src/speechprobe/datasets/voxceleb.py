@@ -152,7 +152,8 @@ def _read_metadata(folder: Path) -> dict[str, dict[str, dict[str, str | None]]]:
 def _speakers_of(file: Path) -> dict[str, dict[str, str | None]]:
     """Read tabs (VoxCeleb1) or commas (VoxCeleb2), with spaces around the fields."""
     lines = file.read_text(encoding="utf-8-sig").splitlines()
-    rows = [[field.strip() for field in re.split("[\t,]", line)] for line in lines if line.strip()]
+    separator = "\t" if lines and "\t" in lines[0] else ","
+    rows = [[field.strip() for field in line.split(separator)] for line in lines if line.strip()]
     header = [name.lower() for name in rows[0]] if rows else []
     if "gender" not in header or not header[0].endswith("id"):
         raise ValueError(

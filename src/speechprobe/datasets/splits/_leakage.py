@@ -30,7 +30,8 @@ class LeakageReport:
     Parameters
     ----------
     straddling
-        One row a group that stands in several parts: `group` and `parts`.
+        One row a group (an utterance where there are no groups) that stands in several parts:
+        `group` and `parts`.
     same_audio
         One row an utterance whose samples another utterance has too: `id`, `part`, and `copy`, a
         number that copies share. Copies within one part are listed too: they count twice.
@@ -109,24 +110,30 @@ def leakage_report(
     >>> report.leaks, report.same_audio["id"].tolist()
     (True, ['a', 'b'])
     """
-    parts = np.full(len(corpus), None, dtype=object)
-    for name, rows in split._asdict().items():
-        parts[rows] = name
-    used = corpus.table[parts != None].assign(part=parts[parts != None])  # noqa: E711 elementwise
-    copies, unread = _copies(used["path"].tolist(), progress=progress)
-    audio_table = pd.DataFrame({"id": used.index, "part": used["part"].to_numpy(), "copy": copies})
-    found = audio_table[audio_table["copy"] >= 0].sort_values(["copy", "id"], ignore_index=True)
+    used = pd.concat([corpus.table.iloc[rows].assign(part=part) for part, rows in _parts(split)])
+    once = used[~used.index.duplicated()]
+    copies, unread = _copies(once["path"].tolist(), progress=progress)
+    # An utterance that stands in two parts is a copy of itself.
+    numbers = pd.Series(copies, index=once.index).reindex(used.index)
+    twice = numbers.lt(0) & used.index.duplicated(keep=False)
+    numbers[twice] = len(used) + pd.factorize(used.index[twice])[0]
+    found = pd.DataFrame({"id": used.index, "part": used["part"].array, "copy": numbers.array})
+    found = found[found["copy"] >= 0].sort_values(["copy", "id"], ignore_index=True)
+    found["copy"] = pd.factorize(found["copy"])[0]
     return LeakageReport(
-        _straddling(used, groups), found, _same_text(used), tuple(used.index[unread])
+        _straddling(used, groups), found, _same_text(used), tuple(once.index[unread])
     )
 
 
+def _parts(split: Split) -> list[tuple[str, NDArray[np.intp]]]:
+    return [(part, rows) for part, rows in split._asdict().items() if len(rows)]
+
+
 def _straddling(used: pd.DataFrame, groups: str | None) -> pd.DataFrame:
-    if groups is None:
-        return pd.DataFrame({"group": [], "parts": []})
-    if groups not in used:
+    if groups is not None and groups not in used:
         raise KeyError(f"no label {groups!r} among {list(used.columns)}")
-    parts = used.groupby(groups)["part"].unique()
+    keys = used.index if groups is None else used[groups]
+    parts = used["part"].groupby(keys.to_numpy()).unique()
     several = parts[parts.map(len) > 1]
     joined = [" and ".join(each) for each in several]
     return pd.DataFrame({"group": several.index.tolist(), "parts": joined})
@@ -136,7 +143,7 @@ def _same_text(used: pd.DataFrame) -> pd.DataFrame:
     columns = ["id", "part", "speaker", "text"]
     if "text" not in used:
         return pd.DataFrame(columns=columns)
-    said = used[used["text"].notna()]
+    said = used[used["text"].fillna("").astype(str).str.strip() != ""]
     plain = [" ".join(str(text).casefold().split()) for text in said["text"]]
     n_parts = said.groupby([said["speaker"].astype(str), np.array(plain)])["part"].transform(
         "nunique"
@@ -147,7 +154,12 @@ def _same_text(used: pd.DataFrame) -> pd.DataFrame:
 def _copies(paths: Sequence[str], *, progress: bool) -> tuple[NDArray[np.intp], list[int]]:
     """Return a number for each sound that is there again, -1 for the others, and what failed."""
     headers = read_headers(paths, progress=progress)
-    keys: list[Any] = [each if isinstance(each, audio.Header) else None for each in headers]
+    keys: list[Any] = [
+        (each.n_samples, each.sample_rate, each.channels)
+        if isinstance(each, audio.Header)
+        else None
+        for each in headers
+    ]
     for n_samples in (_BEGINNING, None):
         rows = _shared(keys)
         digests = _digests([paths[row] for row in rows], n_samples, progress=progress)

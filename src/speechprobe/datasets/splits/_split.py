@@ -107,7 +107,12 @@ def load(path: str | Path, table: pd.DataFrame) -> Split:
         ) from error
     if form != _FORM or digest != _digest(ids, groups):
         raise ValueError(f"{path}: the ids do not fit the hash beside them; the file was changed")
-    rows = {name: table.index.get_indexer(pd.Index(each)) for name, each in ids.items()}
+    known = table.index.astype(str)
+    if not known.is_unique:
+        raise ValueError("the ids of the table are not unique, so they cannot tell its rows")
+    rows = {
+        name: known.get_indexer(pd.Index(each, dtype=known.dtype)) for name, each in ids.items()
+    }
     lost = [key for name in ids for key, row in zip(ids[name], rows[name], strict=True) if row < 0]
     if lost:
         raise ValueError(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from speechprobe.datasets._names import free_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +31,13 @@ def to_study(table: pd.DataFrame) -> pd.DataFrame:
     facts = table.rename_axis("id").reset_index()
     if "cps" not in facts and {"text", "duration"} <= set(facts):
         facts["cps"] = _rates(facts["text"], facts["duration"].to_numpy(dtype=float))
+    facts["path"] = [os.path.abspath(path) for path in facts["path"]]
     study = {name: facts.pop(label) for name, label in STUDY.items() if label in facts}
-    frame = pd.DataFrame(study).join(facts)
+    # A label of the corpus's own that is called like a column of the study stays, renamed.
+    own = {
+        name: free_name(f"label_{name}", facts) for name in STUDY if name in study and name in facts
+    }
+    frame = pd.DataFrame(study).join(facts.rename(columns=own))
     nested = [str(name) for name in frame if frame[name].map(_is_nested).any()]
     return frame.assign(**{name: frame[name].map(_as_text) for name in nested})
 
@@ -58,10 +66,9 @@ def from_study(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _rates(texts: pd.Series[Any], seconds: NDArray[np.float64]) -> list[float]:
     # `labels.speaking_rate`, but NaN without text.
-    return [
-        sum(map(str.isalnum, text)) / duration if isinstance(text, str) and text else float("nan")
-        for text, duration in zip(texts, seconds, strict=True)
-    ]
+    said = [text if isinstance(text, str) else "" for text in texts]
+    counts = [sum(map(str.isalnum, text)) if text.strip() else float("nan") for text in said]
+    return [n / duration for n, duration in zip(counts, seconds, strict=True)]
 
 
 def _is_nested(value: Any) -> bool:
