@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,15 +40,6 @@ CHAPTERS = (
     ("dev-clean", "84", "121123", ("GO DO YOU HEAR", "BUT IN LESS THAN FIVE MINUTES")),
     ("dev-clean", "174", "50561", ("FORGOTTEN TOO",)),
 )
-
-
-@pytest.fixture(autouse=True, scope="session")
-def cache_folder(tmp_path_factory) -> Iterator[Path]:
-    """Keep what is read of files in a folder of this run, away from the user's own cache."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPEECHPROBE_CACHE", str(folder))
-        yield folder
 
 
 @pytest.fixture(scope="session")

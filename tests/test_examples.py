@@ -107,3 +107,12 @@ def test_the_quickstart_tells_the_sex_of_voices_it_never_heard(tmp_path, monkeyp
     scores = quickstart["probe_sex"](sp.extract(corpus, model))
     assert torch.equal(before, torch.get_rng_state())
     assert scores.best().score > 0.7 > 0.6 > scores.best().floor
+
+
+def test_the_corpora_example_finds_the_leak_it_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "corpora.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "1 sounds are there under several names, 1 of them in several parts" in printed
+    assert "100 trials, 50 of the same speaker" in printed
+    assert {"tones.csv", "tones.json"} <= {path.name for path in (tmp_path / "results").iterdir()}

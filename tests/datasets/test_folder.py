@@ -205,3 +205,16 @@ class TestLoadTable:
         frame = frame.assign(**{name: values for name, values in changes.items() if values})
         with pytest.raises(ValueError, match=message):
             load_table(frame)
+
+
+class TestCsv:
+    def test_codes_with_zeros_and_lists_come_back_as_they_were(self, tmp_path):
+        frame = FRAME.assign(
+            emotion_code=["06", "10"], take=[1, 2], phones=[[[0.0, 0.1, "a"]], None], level=[0.5, 1]
+        )
+        load_table(frame, root=tmp_path).to_csv(tmp_path / "corpus.csv")
+        table = load_table(tmp_path / "corpus.csv").table
+        assert table["emotion_code"].tolist() == ["06", "10"]
+        assert table["take"].tolist() == [1, 2]
+        assert table["level"].tolist() == [0.5, 1.0]
+        assert table["phones"].tolist() == [[[0.0, 0.1, "a"]], None]

@@ -52,6 +52,7 @@ def log(tmp_path):
 def elsewhere(monkeypatch):
     """Have everything measured in other processes."""
     monkeypatch.setattr(_measure, "_ALONE", 0.0)
+    monkeypatch.setattr(_measure, "_WORTH", 0.0)
 
 
 def constants(folder, amplitudes) -> Corpus:
@@ -116,6 +117,7 @@ class TestValues:
 
     def test_a_long_measure_starts_here_and_goes_on_elsewhere(self, corpus, monkeypatch):
         monkeypatch.setattr(_measure, "_ALONE", 0.02)
+        monkeypatch.setattr(_measure, "_WORTH", 0.0)
 
         def slow(signal, sample_rate):
             time.sleep(0.03)
@@ -201,6 +203,7 @@ class TestRemembering:
     def test_a_value_is_computed_once(self, corpus, log, monkeypatch, where):
         if where == "elsewhere":
             monkeypatch.setattr(_measure, "_ALONE", 0.0)
+            monkeypatch.setattr(_measure, "_WORTH", 0.0)
         for _ in range(2):
             assert values(corpus, logging_peak(log)) == pytest.approx(AMPLITUDES)
         assert runs(log) == 5
@@ -410,6 +413,7 @@ class TestFailure:
     def place(self, where, monkeypatch):
         if where == "elsewhere":
             monkeypatch.setattr(_measure, "_ALONE", 0.0)
+            monkeypatch.setattr(_measure, "_WORTH", 0.0)
 
     def test_an_error_names_the_utterance_and_loses_nothing(self, corpus, log, tmp_path):
         failing = tmp_path / "failing"
@@ -493,7 +497,7 @@ INTERRUPTED = """
 import sys, time, pandas as pd
 from speechprobe.datasets import Corpus, _measure
 from speechprobe.datasets.labels import from_sound
-_measure._ALONE = 0.0
+_measure._ALONE = _measure._WORTH = 0.0
 log, paths = sys.argv[1], sys.argv[2:]
 def peak(signal, sample_rate):
     with open(log, "a") as file:

@@ -250,7 +250,7 @@ class TestMake:
         assert trials["same"].tolist() == truth.tolist()
         assert trials["same"].sum() == 22
         # 6 + 6 + 3 + 10 pairs of one speaker; 4 * 3 + 4 * 5 = 32 of two within a gender.
-        with pytest.raises(ValueError, match="only 25 pairs of the same speaker, 30 are wanted"):
+        with pytest.raises(ValueError, match="only 25 pairs of the same speaker within one gender, 30"):
             make_trials(corpus, 60, within="gender")
 
     def test_a_label_may_part_a_speakers_utterances(self):
@@ -307,3 +307,10 @@ class TestMake:
         truth = spoken[trials["enrol"]].to_numpy() == spoken[trials["test"]].to_numpy()
         assert trials["same"].tolist() == truth.tolist()
         assert len({frozenset(row[:2]) for row in as_rows(trials)}) == 100_000
+
+
+def test_a_trial_with_both_labels_is_refused(tmp_path):
+    path = tmp_path / "trials.txt"
+    path.write_text("1 a.wav b.wav\n0 a.wav b.wav\n")
+    with pytest.raises(ValueError, match=r"trials\.txt: the trial \('a', 'b'\).*both labels"):
+        load_trials(path)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     Signal = NDArray[np.float32]
 
-_ALONE = 2.0  # seconds of work before other processes are worth their start
+_ALONE = 2.0  # seconds of work that tell how long the rest will take
+_WORTH = 10.0  # seconds of work left that are worth the start of other processes
 _AT_ONCE = 16  # files handed to a process at a time
 
 
@@ -138,6 +139,11 @@ def from_sound(
     sample_rate
         Hz the sound is brought to; None keeps the file's own.
 
+    Raises
+    ------
+    TypeError
+        If `measure` is no function.
+
     Examples
     --------
     >>> import tempfile
@@ -147,6 +153,8 @@ def from_sound(
     >>> peak(Utterance("a", {"path": np.array([path])}, 0))
     0.5
     """
+    if not callable(measure):
+        raise TypeError(f"expected a function (signal, sample_rate) -> numbers, got {measure!r}")
     whole = Measure(measure, sample_rate)
 
     def label(utterance: Utterance, value: Any) -> Any:  # noqa: ARG001 the form of such a function
@@ -194,9 +202,13 @@ def _stamp(path: str) -> _cache.Stamp | None:
 
 
 def _compute(measure: Measure, paths: Sequence[str]) -> Iterator[Any]:
-    """Give the values in order: alone at first, then with all cores if that takes long."""
+    """Give the values in order: alone at first, then with all cores if much is left."""
     done, start = 0, time.monotonic()
-    while done < len(paths) and time.monotonic() - start < _ALONE:
+    while done < len(paths):
+        taken = time.monotonic() - start
+        left = (len(paths) - done) * taken / max(done, 1)
+        if taken >= _ALONE and left >= _WORTH:
+            break
         yield measure.attempt(paths[done : done + 1])[0]
         done += 1
     rest = [paths[row : row + _AT_ONCE] for row in range(done, len(paths), _AT_ONCE)]

@@ -63,7 +63,8 @@ _LAYOUT = (
     "CaFE/Neutre/01-N-1-6.wav"
 )
 _SOURCE = (
-    "CaFE_48k.zip, CaFE_192k_1.zip and CaFE_192k_2.zip are at https://zenodo.org/records/1478765"
+    "CaFE_48k.zip, CaFE_192k_1.zip and CaFE_192k_2.zip are at https://zenodo.org/records/1478765; "
+    "download_cafe fetches the first"
 )
 
 

@@ -312,7 +312,9 @@ def _as_ids(index: pd.Index[Any], name: str) -> pd.Index[str]:
     if index.isna().any():
         row = int(np.flatnonzero(index.isna())[0])
         raise ValueError(f"corpus {name!r}: row {row} has no utterance id")
-    ids: pd.Index[str] = pd.Index(index.astype(str), name="id")
+    # As it is where it can be: an index remembers that it is unique.
+    ready = index.dtype == "str" and index.name == "id"
+    ids: pd.Index[str] = index if ready else pd.Index(index.astype(str), name="id")
     if not ids.is_unique:
         raise ValueError(
             f"corpus {name!r}: the utterance id {ids[ids.duplicated()][0]!r} occurs twice"

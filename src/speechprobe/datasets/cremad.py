@@ -51,7 +51,7 @@ _NAME = re.compile(
 _LAYOUT = (
     "CREMA-D/AudioWAV/1001_IEO_ANG_HI.wav (actor 1001, sentence IEO, emotion ANG, intensity HI)"
 )
-_SOURCE = "The corpus is at https://github.com/CheyneyComputerScience/CREMA-D; clone with Git LFS"
+_SOURCE = "download_cremad fetches it from https://github.com/CheyneyComputerScience/CREMA-D"
 
 
 def load_cremad(root: str | Path) -> Corpus:

@@ -94,7 +94,7 @@ def load_emodb(root: str | Path) -> Corpus:
     >>> load_emodb("emodb")  # doctest: +SKIP
     Corpus('emodb', 535 utterances, 10 speakers)
     """
-    folder = require_folder(root, _LAYOUT)
+    folder = require_folder(root, _LAYOUT, source="download_emodb fetches it")
     folder = folder / "wav" if (folder / "wav").is_dir() else folder
     rows = [_row(path) for path in sound_files(folder, _LAYOUT)]
     labels = _emodb_spans.find_folder(Path(root))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,9 @@ def load_table(
     ----------
     frame
         The table. A column `id`, or else the index of a DataFrame, names the utterances; a CSV
-        without `id` takes the paths. In a CSV, ids and speakers are read as text, so "03" stays
-        "03". The names of the speaking-rate study (audio_path, speaker_id, chapter_id, audio_id)
-        do as well, so what `Corpus.to_csv` wrote is read back.
+        without `id` takes the paths. In a CSV, ids and speakers are read as text, and so is every
+        column with a value such as "03". The names of the speaking-rate study (audio_path,
+        speaker_id, chapter_id, audio_id) do as well, so what `Corpus.to_csv` wrote is read back.
     root
         Folder that relative paths start from; by default the CSV's own, or the current one.
     name
@@ -119,9 +120,7 @@ def load_table(
         if not source.is_file():
             raise FileNotFoundError(f"{source}: no such CSV file")
         root = source.parent if root is None else root
-        text = dict.fromkeys((*_study.STUDY, *_study.STUDY.values()), str) | {"cps": float}
-        # Only an empty cell is missing: "NA" and "null" are words, and may be names.
-        frame = pd.read_csv(source, dtype=text, keep_default_na=False, na_values=[""])
+        frame = _read(source)
         frame = _study.from_study(frame)
         if "id" not in frame and "path" in frame:
             frame = frame.assign(id=frame["path"])
@@ -136,3 +135,18 @@ def load_table(
     base = Path(root) if root is not None else Path()
     table = table.assign(path=[str(base / path) for path in table["path"]])
     return Corpus(name, table if "duration" in table else with_headers(table, name, depth=2))
+
+
+def _read(source: Path) -> pd.DataFrame:
+    """Read a CSV file, codes such as "03" as text and lists as lists."""
+    # Only an empty cell is missing: "NA" and "null" are words, and may be names.
+    words = pd.read_csv(source, dtype=str, keep_default_na=False, na_values=[""])
+    known = {*_study.STUDY, *_study.STUDY.values()} - {"cps"}
+    codes = {str(name) for name in words if words[name].str.match("[+-]?0[0-9]").any()}
+    text = dict.fromkeys(known | codes, str)
+    frame = pd.read_csv(source, dtype=text, keep_default_na=False, na_values=[""])
+    lists = [name for name in words if words[name].dropna().str.match(r"\[\[.*\]\]$").all()]
+    for name in (name for name in lists if words[name].notna().any()):
+        values = [json.loads(cell) if isinstance(cell, str) else None for cell in words[name]]
+        frame[name] = pd.Series(values, index=frame.index, dtype=object)
+    return frame

@@ -79,7 +79,7 @@ def load_librispeech(
     """
     if transcripts not in ("required", "optional"):
         raise ValueError(f"transcripts must be 'required' or 'optional', got {transcripts!r}")
-    folder = require_folder(root, _LAYOUT)
+    folder = require_folder(root, _LAYOUT, source="download_librispeech fetches it")
     labels = Labels(folder, _LAYOUT)
     rows: list[dict[str, Any]] = []
     for subset in choose_subsets(folder, subsets, _LAYOUT):

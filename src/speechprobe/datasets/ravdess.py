@@ -38,7 +38,7 @@ _LAYOUT = (
 )
 _SOURCE = (
     "Audio_Speech_Actors_01-24.zip and Audio_Song_Actors_01-24.zip are at "
-    "https://zenodo.org/records/1188976"
+    "https://zenodo.org/records/1188976; download_ravdess fetches them"
 )
 
 

@@ -71,8 +71,8 @@ def load_trials(path: str | Path, name: List | None = None) -> pd.DataFrame:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a line has no label or does not fit, the list is empty, the name is unknown, or the
-        numbers are not the published ones.
+        If a line has no label or does not fit, a trial has both labels, the list is empty, the
+        name is unknown, or the numbers are not the published ones.
 
     Examples
     --------
@@ -97,6 +97,9 @@ def load_trials(path: str | Path, name: List | None = None) -> pd.DataFrame:
     if not trials:
         raise ValueError(f"{file}: holds no trial; expected lines '1 enrol test' or '0 enrol test'")
     table = pd.DataFrame(trials, columns=["enrol", "test", "same"])
+    labels = table.groupby(["enrol", "test"])["same"].nunique()
+    if labels.max() > 1:
+        raise ValueError(f"{file}: the trial {labels.idxmax()} is there with both labels")
     if name is not None:
         _check_counts(file, table, name)
     return table
@@ -198,8 +201,11 @@ def make_trials(
     rows = np.arange(len(order))
     # In this order the partners of a row stand together: behind it, up to the end of its speaker,
     # and from there up to the end of its class.
-    same = _draw(generator, n // 2, rows + 1, speaker_end, "the same speaker")
-    other = _draw(generator, n - n // 2, speaker_end, _ends(classes[order]), "two speakers")
+    inside = f" within one {within}" if within else ""
+    same = _draw(generator, n // 2, rows + 1, speaker_end, f"the same speaker{inside}")
+    other = _draw(
+        generator, n - n // 2, speaker_end, _ends(classes[order]), f"two speakers{inside}"
+    )
     pairs = generator.permuted(order[np.concatenate([same, other])], axis=1)
     table = pd.DataFrame(corpus.table.index.to_numpy()[pairs], columns=["enrol", "test"])
     table["same"] = np.arange(n) < len(same)

@@ -263,11 +263,12 @@ def with_validation(
     codes = group_codes(table, groups)[split.train]
     present = np.unique(codes)
     if len(split.validation) or len(present) < 2:
-        return split
+        return check(split, table, groups=groups)
     drawn = np.random.default_rng(seed).permutation(present)
     n_drawn = min(max(1, round(fraction * len(present))), len(present) - 1)
     held_out = np.isin(codes, drawn[:n_drawn])
-    return Split(split.train[~held_out], split.train[held_out], split.test)
+    drawn_split = Split(split.train[~held_out], split.train[held_out], split.test)
+    return check(drawn_split, table, groups=groups)
 
 
 def without_validation(split: Split, table: pd.DataFrame, *, groups: str | None) -> Split:

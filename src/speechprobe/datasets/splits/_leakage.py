@@ -110,6 +110,12 @@ def leakage_report(
     >>> report.leaks, report.same_audio["id"].tolist()
     (True, ['a', 'b'])
     """
+    highest = max((int(rows.max()) for _, rows in _parts(split)), default=-1)
+    if highest >= len(corpus):
+        raise IndexError(
+            f"the split has row {highest}, but {corpus.name!r} has {len(corpus)} utterances; give "
+            "the corpus that it was made of"
+        )
     used = pd.concat([corpus.table.iloc[rows].assign(part=part) for part, rows in _parts(split)])
     once = used[~used.index.duplicated()]
     copies, unread = _copies(once["path"].tolist(), progress=progress)

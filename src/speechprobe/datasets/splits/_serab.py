@@ -44,7 +44,9 @@ def serab(
     The edition "2021" repeats what the benchmark did with two corpora, which are known by the form
     of their ids: it took the number of the utterance for the speaker of ShEMO, and the session with
     the actor who wears the markers for the speaker of IEMOCAP. True speakers then stand on both
-    sides, and a warning says how many. For all other corpora the editions are the same.
+    sides, and a warning says how many. For all other corpora the editions are the same. (CaFE's
+    published 864 utterances are those of one emotion and more: the neutral ones, 72, were
+    overlooked at first; select them away to repeat that.)
 
     Parameters
     ----------

@@ -63,6 +63,7 @@ class Split(NamedTuple):
             raise ValueError("the ids of the table are not unique, so they cannot tell its rows")
         ids = {name: table.index[rows].tolist() for name, rows in self._asdict().items()}
         facts = {"form": _FORM, "groups": groups, "sha256": _digest(ids, groups), **ids}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with replacing(Path(path)) as partial:
             partial.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
 
@@ -97,6 +98,8 @@ def load(path: str | Path, table: pd.DataFrame) -> Split:
     >>> load(path, table.iloc[::-1]).test
     array([0])
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; Split.save writes one")
     try:
         facts = json.loads(Path(path).read_text(encoding="utf-8"))
         ids = {name: [str(each) for each in facts[name]] for name in Split._fields}
