@@ -19,6 +19,8 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --upgrade pip
 	$(RUN)/python -m pip install --quiet --editable '.[dev]'
+	# Its modules are compared with ours; what it requires (s3prl and more) is not needed for that.
+	$(RUN)/python -m pip install --quiet --no-deps wespeaker-unofficial
 	touch $@
 
 demo: install

@@ -3,8 +3,16 @@ from .base import BatchExtractor as BatchExtractor
 from .base import Extractor as Extractor
 from .base import check_extractor as check_extractor
 from .base import select_layers as select_layers
+from .byol import load_byol_a as load_byol_a
 from .crepe import load_crepe as load_crepe
 from .frontends import LogMel as LogMel
 from .hooks import capture as capture
+from .invariance import check_batch_invariance as check_batch_invariance
+from .kaldi import KaldiFbank as KaldiFbank
+from .masked import MaskedExtractor as MaskedExtractor
+from .mel import MelSpectrogram as MelSpectrogram
+from .mfcc import MFCC as MFCC
 from .module import ModuleExtractor as ModuleExtractor
 from .transformer import TransformerExtractor as TransformerExtractor
+from .voxceleb import load_voxceleb_trainer as load_voxceleb_trainer
+from .wespeaker import load_wespeaker as load_wespeaker

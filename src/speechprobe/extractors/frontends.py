@@ -1,31 +1,28 @@
-"""Front ends: batched, on the device of their input, usable alone as extractors.
+"""Log-mel spectrogram, frames wholly inside the signal.
 
-Called with waveforms, a tensor (B, n_samples), a front end gives features (B, T, n_dims) for a
-network; called with one signal, an array (n_samples,), it is an extractor with one layer. Frames
-lie wholly inside the signal, T = 1 + (n_samples - window) // hop, so padding never leaks into a
-valid frame.
+The frames are those of `torch.stft` with ``center=False``, counted by the window instead of
+`n_fft`: T = 1 + (n_samples - window) // hop. No sample is invented, so padding never leaks into a
+valid frame. The table in `spectral` sets it beside the other front ends.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from speechprobe._optional import torchaudio
-from speechprobe.extractors.base import padded
+from speechprobe.extractors.spectral import (
+    SpectralFrontEnd,
+    centred_in,
+    frames_inside,
+    plain_tensors,
+    require_fits,
+)
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-    from speechprobe.pooling import Pooling
-
-
-class LogMel:
+class LogMel(SpectralFrontEnd):
     """Log-mel spectrogram: the acoustic floor that a network should beat.
 
     Power spectrum of Hann windows, triangular filters on the Slaney mel scale with unit area,
@@ -53,6 +50,7 @@ class LogMel:
     --------
     >>> LogMel(n_mels=40)(torch.zeros(2, 16_000)).shape
     torch.Size([2, 98, 40])
+    >>> import numpy as np
     >>> LogMel(n_mels=40)(np.zeros(16_000, np.float32))["logmel"].shape
     (98, 40)
     """
@@ -75,32 +73,10 @@ class LogMel:
         self.hop = round(hop_seconds * sample_rate)
         self.n_fft = n_fft
         self.smallest = smallest
-        if not 0 < self.window <= n_fft:
-            raise ValueError(f"the window has {self.window} samples; n_fft={n_fft} must hold it")
+        require_fits(self.window, n_fft)
 
     def __repr__(self) -> str:
         return f"LogMel(n_mels={self.n_mels}, sample_rate={self.sample_rate})"
-
-    @overload
-    def __call__(self, signal: Tensor) -> Tensor: ...
-    @overload
-    def __call__(self, signal: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]: ...
-    def __call__(
-        self, signal: Tensor | NDArray[np.float32]
-    ) -> Tensor | dict[str, NDArray[np.float32]]:
-        """Return (B, T, n_mels) of a tensor, or {"logmel": (T, n_mels)} of one array."""
-        if isinstance(signal, Tensor):
-            return self._features(signal)
-        batch = torch.from_numpy(np.ascontiguousarray(signal, dtype=np.float32))[None]
-        return {self.name: self._features(batch)[0].numpy()}
-
-    def extract_batch(
-        self, signals: Sequence[NDArray[np.float32]], pool: Pooling
-    ) -> dict[str, NDArray[np.float32]]:
-        """Return {"logmel": (n_signals, n_dims')}, pooled over each signal's own frames."""
-        batch = padded(signals)
-        lengths = torch.tensor([self.n_frames(len(signal)) for signal in signals])
-        return {self.name: pool(self._features(batch), lengths).numpy()}
 
     def n_frames(self, n_samples: int) -> int:
         """Return the number of frames of n samples.
@@ -110,30 +86,31 @@ class LogMel:
         ValueError
             If there are fewer samples than one window.
         """
-        if n_samples < self.window:
-            raise ValueError(
-                f"a signal of {n_samples} samples is shorter than one window of {self.window}"
-            )
-        return 1 + (n_samples - self.window) // self.hop
+        return frames_inside(n_samples, self.window, self.hop)
 
-    def _features(self, waveforms: Tensor) -> Tensor:
+    def _features(self, waveforms: Tensor, _n_samples: Tensor | None) -> Tensor:
         self.n_frames(waveforms.shape[-1])
-        filters, window = _tables(self.n_mels, self.sample_rate, self.window, self.n_fft)
+        filters, window = _tables(
+            self.n_mels, self.sample_rate, self.window, self.n_fft, waveforms.device
+        )
         # The window is centred in n_fft points; these zeros only fill what it blanks out.
         margin = (self.n_fft - self.window) // 2
         widened = torch.nn.functional.pad(
             waveforms.float(), (margin, self.n_fft - self.window - margin)
         )
-        frames = widened.unfold(-1, self.n_fft, self.hop) * window.to(waveforms.device)
-        power: Tensor = torch.fft.rfft(frames).abs().square() @ filters.to(waveforms.device)
+        frames = widened.unfold(-1, self.n_fft, self.hop) * window
+        power: Tensor = torch.fft.rfft(frames).abs().square() @ filters
         return power.clamp_min(self.smallest).log()
 
 
 @functools.lru_cache(maxsize=8)
-def _tables(n_mels: int, sample_rate: int, window: int, n_fft: int) -> tuple[Tensor, Tensor]:
-    filters = torchaudio().functional.melscale_fbanks(
-        n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, norm="slaney", mel_scale="slaney"
-    )
-    margin = (n_fft - window) // 2
-    padding = (margin, n_fft - window - margin)
-    return filters, torch.nn.functional.pad(torch.hann_window(window), padding)
+def _tables(
+    n_mels: int, sample_rate: int, window: int, n_fft: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    with plain_tensors():
+        filters = torchaudio().functional.melscale_fbanks(
+            n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, norm="slaney",
+            mel_scale="slaney",
+        )  # fmt: skip
+        shape = centred_in(torch.hann_window(window), n_fft)
+        return filters.to(device), shape.to(device)

@@ -23,10 +23,12 @@ from torch import Tensor, nn
 
 from speechprobe import _fingerprint
 from speechprobe.extractors.base import padded, relative_error
+from speechprobe.extractors.describe import table_of_layers
 from speechprobe.extractors.hooks import capture, module_layers, require_eval
 from speechprobe.extractors.layout import Layout, Shapes, find_axes, with_arithmetic
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from speechprobe.pooling import Pooling
@@ -89,6 +91,7 @@ class ModuleExtractor:
     """
 
     max_seconds: float | None = None
+    _final_norm: str | None = None
 
     def __init__(
         self,
@@ -166,6 +169,42 @@ class ModuleExtractor:
         """Where the network runs."""
         first = next(self.module.parameters(), None)
         return torch.device("cpu") if first is None else first.device
+
+    def describe(self) -> pd.DataFrame:
+        """Return a table of the layers, in depth order.
+
+        Returns
+        -------
+        layers
+            Indexed by layer: `module` (its class, "(input)" where the layer is what enters it),
+            `n_dims` of a frame, `frame_rate` (Hz) and `stride` (samples from frame to frame), both
+            missing for a layer without time, and `final_norm`: "before" or "after" the norm behind
+            the last block, None where the network has none.
+
+        Examples
+        --------
+        >>> net = nn.Sequential(nn.Conv1d(1, 4, 400, stride=160), nn.ReLU()).eval()
+        >>> extractor = ModuleExtractor(
+        ...     net, layers="*", sample_rate=16_000, preprocess=lambda waveforms: waveforms[:, None]
+        ... )
+        >>> extractor.describe()[["module", "n_dims", "frame_rate"]]
+               module  n_dims  frame_rate
+        layer
+        0      Conv1d       4       100.0
+        1        ReLU       4       100.0
+        """
+        layouts = self._arithmetic or self._layouts
+        widths = self._run(
+            [_noise(self.sample_rate)],
+            lambda layer, output: layouts[layer].frames(output, 1).shape[-1],
+        )
+        return table_of_layers(
+            self.module,
+            layouts,
+            widths,
+            sample_rate=self.sample_rate,
+            final_norm=self._final_norm,
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self._names)} layers)"

@@ -103,6 +103,7 @@ class TransformerExtractor(ModuleExtractor):
             padding=padding,
         )
         self.max_seconds = self._window / self.sample_rate if self._window else None
+        self._final_norm = _find_final_norm(network)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -196,21 +197,32 @@ def _windowed(layer: str, shape: tuple[int, ...], n_frames: int, window: int) ->
 
 
 def _default_layers(network: nn.Module) -> list[str]:
-    stacks = {
-        path: part
-        for path, part in network.named_modules()
-        if isinstance(part, nn.ModuleList) and len({type(block) for block in part}) == 1
-    }
-    if not stacks:
+    blocks = _blocks(network)
+    if blocks is None:
         raise ValueError(
             f"{type(network).__name__} has no stack of like blocks; name the layers yourself"
         )
-    # The transformer blocks: the stack with the most parameters.
-    blocks = max(stacks, key=lambda path: sum(p.numel() for p in stacks[path].parameters()))
+    norm = _find_final_norm(network)
+    return [f"{blocks}.0:input", f"{blocks}.*", *([norm] if norm else [])]
+
+
+def _blocks(network: nn.Module) -> str | None:
+    """Return where the transformer blocks are: the stack of like parts with the most parameters."""
+    sizes = {
+        path: sum(p.numel() for p in part.parameters())
+        for path, part in network.named_modules()
+        if isinstance(part, nn.ModuleList) and len({type(block) for block in part}) == 1
+    }
+    return max(sizes, key=sizes.__getitem__) if sizes else None
+
+
+def _find_final_norm(network: nn.Module) -> str | None:
+    blocks = _blocks(network)
+    if blocks is None:
+        return None
     parent, _, _ = blocks.rpartition(".")
     norm = f"{parent}.layer_norm" if parent else "layer_norm"
-    after = _norm_comes_last(network, norm)
-    return [f"{blocks}.0:input", f"{blocks}.*", *([norm] if after else [])]
+    return norm if _norm_comes_last(network, norm) else None
 
 
 def _norm_comes_last(network: nn.Module, path: str) -> bool:

@@ -1,1 +1,13 @@
+from .byol import AudioNTT2020 as AudioNTT2020
+from .campplus import CAMPPlus as CAMPPlus
 from .crepe import Crepe as Crepe
+from .ecapa import ECAPATDNN as ECAPATDNN
+from .resnet import ResNet34 as ResNet34
+from .resnet import ResNet152 as ResNet152
+from .resnet import ResNet221 as ResNet221
+from .resnet import ResNet293 as ResNet293
+from .simam import SimAMResNet34 as SimAMResNet34
+from .simam import SimAMResNet100 as SimAMResNet100
+from .vggvox import VGGVox as VGGVox
+from .voxceleb import ResNetSE34L as ResNetSE34L
+from .voxceleb import ResNetSE34V2 as ResNetSE34V2
