@@ -4,7 +4,6 @@ from ._names import EMOTIONS as EMOTIONS
 from .aesdd import load_aesdd as load_aesdd
 from .cafe import load_cafe as load_cafe
 from .corpus import Corpus as Corpus
-from .corpus import Utterance as Utterance
 from .cremad import load_cremad as load_cremad
 from .downloads import download_cafe as download_cafe
 from .downloads import download_cremad as download_cremad
@@ -27,4 +26,5 @@ from .subesco import load_subesco as load_subesco
 from .synthetic import load_synthetic as load_synthetic
 from .trials import load_trials as load_trials
 from .trials import make_trials as make_trials
+from .utterance import Utterance as Utterance
 from .voxceleb import load_voxceleb as load_voxceleb

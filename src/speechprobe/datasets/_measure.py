@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from speechprobe import _cache, _fingerprint, audio
 from speechprobe._files import hide_progress
-from speechprobe.datasets.corpus import Utterance
+from speechprobe.datasets.utterance import Utterance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ import math
 
 from speechprobe.datasets import _acoustics
 from speechprobe.datasets._measure import Measure, from_sound, measured
-from speechprobe.datasets.corpus import Utterance
+from speechprobe.datasets.utterance import Utterance
 
 __all__ = [
     "articulation_rate",

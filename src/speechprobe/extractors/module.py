@@ -26,6 +26,13 @@ from speechprobe.extractors.base import padded, relative_error
 from speechprobe.extractors.describe import table_of_layers
 from speechprobe.extractors.hooks import capture, module_layers, require_eval
 from speechprobe.extractors.layout import Layout, Shapes, find_axes, with_arithmetic
+from speechprobe.extractors.padding import (
+    TOLERANCE,
+    copied,
+    measure_padding,
+    noise,
+    why_not_pad,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +41,6 @@ if TYPE_CHECKING:
     from speechprobe.pooling import Pooling
 
     Signals = Sequence[NDArray[np.float32]]
-
-TOLERANCE = 1e-4
 
 
 class ModuleExtractor:
@@ -137,14 +142,14 @@ class ModuleExtractor:
 
     def _require_signal_by_signal(self, folded: Mapping[str, Layout]) -> None:
         """Raise if frames that share an axis with the signals are not in the order of these."""
-        noise = [_noise(self.sample_rate + k)[: self.sample_rate] for k in range(2)]
+        sounds = [noise(self.sample_rate + k)[: self.sample_rate] for k in range(2)]
 
         def first(n_signals: int) -> Callable[[str, Tensor], Any]:
             return lambda layer, output: (
-                _copied(folded[layer].frames(output, n_signals)[0]) if layer in folded else None
+                copied(folded[layer].frames(output, n_signals)[0]) if layer in folded else None
             )
 
-        alone, together = self._run(noise[:1], first(1)), self._run(noise, first(2))
+        alone, together = self._run(sounds[:1], first(1)), self._run(sounds, first(2))
         for layer in folded:
             error = relative_error(together[layer].ravel(), alone[layer].ravel())
             if error > TOLERANCE:
@@ -195,7 +200,7 @@ class ModuleExtractor:
         """
         layouts = self._arithmetic or self._layouts
         widths = self._run(
-            [_noise(self.sample_rate)],
+            [noise(self.sample_rate)],
             lambda layer, output: layouts[layer].frames(output, 1).shape[-1],
         )
         return table_of_layers(
@@ -340,56 +345,20 @@ class ModuleExtractor:
                 yield
 
     def _dry_run(self, n_signals: int, n_samples: int) -> Shapes:
-        noise = [_noise(n_samples) for _ in range(n_signals)]
-        return self._run(noise, lambda _layer, output: tuple(output.shape))
+        sounds = [noise(n_samples) for _ in range(n_signals)]
+        return self._run(sounds, lambda _layer, output: tuple(output.shape))
 
     def _may_pad(self) -> bool:
         if self.padding == "never":
             return False
         if self.padding_error is None:
-            self.padding_error = self._measure_padding()
-            worst = max(self.padding_error, key=lambda layer: (self.padding_error or {})[layer])
-            error = self.padding_error[worst]
-            if self._arithmetic is None:
+            self.padding_error = measure_padding(self, self._run, self._layouts, self.sample_rate)
+            reason = why_not_pad(self.padding_error, has_rule=self._arithmetic is not None)
+            if reason and (self.padding == "measure" or self._arithmetic is None):
                 warnings.warn(
-                    f"{self.name}: the number of frames follows no rule of the form "
-                    "floor((n + offset) / stride), so signals of unequal length run one by one "
+                    f"{self.name}: {reason}, so signals of unequal length run one by one "
                     "(said once)",
-                    stacklevel=4,
-                )
-            elif error > TOLERANCE and self.padding == "measure":
-                warnings.warn(
-                    f"{self.name}: padding would change layer {worst!r} by {error:.1e} relative, "
-                    "so signals of unequal length run one by one (said once)",
                     stacklevel=4,
                 )
         exact = max(self.padding_error.values()) <= TOLERANCE
         return (exact or self.padding == "allow") and self._arithmetic is not None
-
-    def _measure_padding(self) -> dict[str, float]:
-        """Return the relative error of each layer when two unequal noises are padded together."""
-        signals = [_noise(int(self.sample_rate * seconds)) for seconds in (0.6, 1.1)]
-        layouts = self._layouts
-        alone = [self(signal) for signal in signals]
-        together = self._run(
-            signals,
-            lambda layer, output: _copied(layouts[layer].frames(output, 2)),
-        )
-        return {
-            layer: max(
-                relative_error(together[layer][row, : len(frames)].ravel(), frames.ravel())
-                for row, frames in enumerate(found[layer] for found in alone)
-            )
-            for layer in layouts
-        }
-
-
-def _noise(n_samples: int) -> NDArray[np.float32]:
-    values = np.random.default_rng(n_samples).normal(scale=0.1, size=n_samples)
-    return values.astype(np.float32)
-
-
-def _copied(frames: Tensor) -> NDArray[np.float32]:
-    # A later layer may write into this one's output.
-    values: NDArray[np.float32] = frames.to(torch.float32, copy=True).cpu().numpy()
-    return values
