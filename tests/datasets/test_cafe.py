@@ -181,3 +181,10 @@ def test_a_folder_without_sound_says_which_layout_was_expected_and_where_to_get_
     (tmp_path / "01-C-1-1.txt").write_text("no sound")
     with pytest.raises(FileNotFoundError, match=r"Colère/Fort/01-C-2-6\.wav.*zenodo.*1478765"):
         load_cafe(tmp_path / name)
+
+
+def test_folders_above_the_root_say_nothing(tmp_path):
+    root = tmp_path / "Fort" / "Joie" / "cafe"
+    root.mkdir(parents=True)
+    soundfile.write(root / "01-C-1-6.wav", np.full(160, 0.1), 16_000)
+    assert load_cafe(root)["01-C-1-6"]["intensity"] == "weak"

@@ -113,7 +113,7 @@ class TestLoadFolder:
 
     def test_two_files_of_one_name_are_not_mixed_up(self, folder, write_sound):
         write_sound(folder / "anna" / "happy-1.flac")
-        with pytest.raises(ValueError, match="'anna/happy-1' occurs twice"):
+        with pytest.raises(ValueError, match="anna/happy-1 is there twice: .*flac and .*wav"):
             load_folder(folder)
 
 

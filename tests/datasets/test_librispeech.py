@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from speechprobe.datasets import labels, load_librispeech
 
@@ -341,3 +346,37 @@ def test_real_books_with_a_subtitle_have_it_and_their_author(
     assert found["author"] == author
     assert found["book"].startswith(title)
     assert found["book"].endswith(subtitle)
+
+
+NEARLY = st.builds(
+    "-".join,
+    st.tuples(
+        st.sampled_from(["84", "174", "121123", "8", "84 ", "٨٤"]),
+        st.sampled_from(["121123", "84", "50561", "121123a"]),
+        st.sampled_from(["0000", "12", "000x", "", "0000-1"]),
+    ),
+)
+
+
+@given(stem=NEARLY | st.text("0123489-_ ax", min_size=1, max_size=16))
+@example(stem="84-121123-0000")
+@example(stem="121123-84-0000")
+@example(stem="84_121123_0000")
+def test_a_name_gives_its_own_speaker_and_chapter_or_an_error_that_names_the_file(stem):
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder, CHAPTER)
+        place.mkdir(parents=True)
+        Path(folder, "SPEAKERS.TXT").write_text(
+            "84 | F | dev-clean | 8.02 | A\n174 | M | x | 1 | B\n"
+        )
+        soundfile.write(place / f"{stem}.flac", np.full(160, 0.1), 16_000, format="FLAC")
+        if not re.fullmatch("84-121123-[0-9]+", stem):
+            with pytest.raises(ValueError, match=re.escape(f"{place}/{stem}.flac")):
+                load_librispeech(folder, transcripts="optional")
+            return
+        utterance = load_librispeech(folder, transcripts="optional")[stem]
+    assert (utterance["speaker"], utterance["chapter"]) == ("84", "121123")
+
+
+def test_a_subset_asked_for_twice_is_loaded_once(root):
+    assert len(load_librispeech(root, subsets=["dev-clean", "dev-clean"])) == 3

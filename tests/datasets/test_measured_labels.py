@@ -494,7 +494,9 @@ def test_an_interrupt_keeps_what_was_measured(corpus, log, tmp_path):
 
 
 INTERRUPTED = """
-import sys, time, pandas as pd
+import signal as signals, sys, time, pandas as pd
+# A test run in the background of a script is started with the signal ignored.
+signals.signal(signals.SIGINT, signals.default_int_handler)
 from speechprobe.datasets import Corpus, _measure
 from speechprobe.datasets.labels import from_sound
 _measure._ALONE = _measure._WORTH = 0.0

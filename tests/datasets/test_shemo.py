@@ -46,7 +46,7 @@ def test_the_first_three_characters_are_the_speaker(tmp_path):
         "gender": "F",
         "emotion": "sadness",
         "emotion_code": "S",
-        "utterance": "02",
+        "number": "02",
         "text": None,
         "language": "fa",
         "duration": 0.01,
@@ -133,7 +133,7 @@ def test_a_name_gives_the_right_labels_or_an_error_that_names_the_file(stem):
             return
         utterance = load_shemo(folder)[stem]
     assert (utterance["speaker"], utterance["gender"]) == (stem[:3], stem[0])
-    assert (utterance["emotion"], utterance["utterance"]) == (EMOTIONS[stem[3]], stem[4:])
+    assert (utterance["emotion"], utterance["number"]) == (EMOTIONS[stem[3]], stem[4:])
 
 
 @pytest.mark.parametrize("name", [".", "nowhere"])

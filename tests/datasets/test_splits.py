@@ -174,7 +174,7 @@ TWO = pd.DataFrame({"speaker": list("aabb"), "part": ["train", "train", "test", 
         (lambda: splits.k_fold(TWO, n_folds=3), "at least 3 groups of 'speaker'.*are 2"),
         (lambda: splits.k_fold(TWO, n_folds=1), "n_folds must be at least 2, got 1"),
         (lambda: splits.k_fold(TWO, n_folds=3, stratify="part"), "at least 3 groups"),
-        (lambda: splits.leave_one_group_out(TWO[:2]), "at least 2"),
+        (lambda: splits.leave_one_group_out(TWO[:2]), "one group of 'speaker' only"),
         (lambda: splits.predefined(TWO[:2], column="part"), "for the test part.*'train'"),
         (lambda: splits.predefined(TWO[2:], column="part"), "for the train part.*'test'"),
         (lambda: splits.by_group(TWO, fractions=(0.5, 0.5, 0.5)), "sum to 1"),
@@ -419,3 +419,41 @@ class TestStratifiedByGroup:
     def test_what_cannot_be_made_is_refused(self, change, error, message):
         with pytest.raises(error, match=message):
             splits.stratified_by_group(TWO, **({"label": "part"} | change))
+
+
+class TestRows:
+    TABLE = pd.DataFrame({"speaker": list("abc")})
+
+    @pytest.mark.parametrize(
+        ("part", "message"),
+        [
+            (np.array([False, False, True]), "test part.*holds row numbers, got bool"),
+            (np.array([0.5]), "test part.*holds row numbers, got float64"),
+            (np.array([50]), "test part.*rows 50 to 50, the table has rows 0 to 2"),
+            (np.array([-1]), "test part.*rows -1"),
+            (np.array([2, 2]), "test part.*a row twice"),
+        ],
+    )
+    def test_a_part_that_holds_anything_else_is_refused(self, part, message):
+        split = splits.Split(np.array([0]), np.array([], int), part)
+        with pytest.raises(ValueError, match=message):
+            splits.check(split, self.TABLE, groups="speaker")
+
+    def test_lists_and_an_empty_array_of_any_kind_do(self):
+        split = splits.check(splits.Split([0], [], [2]), self.TABLE, groups="speaker")
+        assert [part.dtype for part in split] == [np.intp] * 3
+        assert split.test.tolist() == [2]
+
+
+def test_a_misspelt_part_is_refused():
+    table = pd.DataFrame({"speaker": list("abc"), "part": ["train", "dev", "test"]})
+    with pytest.raises(ValueError, match=r"equal to \['devv'\]; found \['dev', 'test', 'train'\]"):
+        splits.predefined(table, column="part", validation="devv")
+    with pytest.raises(ValueError, match=r"equal to \['train-360'\]"):
+        splits.predefined(table, column="part", train=["train", "train-360"])
+
+
+def test_folds_stratified_by_a_label_with_holes_are_refused():
+    table = pd.DataFrame({"speaker": list("abc"), "mood": ["calm", None, "calm"]})
+    with pytest.raises(ValueError, match="1 of 3 items have no 'mood'"):
+        splits.k_fold(table, n_folds=2, stratify="mood")

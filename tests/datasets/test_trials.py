@@ -311,6 +311,6 @@ class TestMake:
 
 def test_a_trial_with_both_labels_is_refused(tmp_path):
     path = tmp_path / "trials.txt"
-    path.write_text("1 a.wav b.wav\n0 a.wav b.wav\n")
+    path.write_text("1 a.wav b.wav\n0 b.wav a.wav\n")
     with pytest.raises(ValueError, match=r"trials\.txt: the trial \('a', 'b'\).*both labels"):
         load_trials(path)

@@ -199,3 +199,12 @@ def test_a_folder_without_speakers_says_which_layout_was_expected_and_where_to_a
     message = r"wav/id10001/1zcIwhmdeo4/00001\.wav.*robots\.ox\.ac\.uk"
     with pytest.raises(FileNotFoundError, match=message):
         load_voxceleb(tmp_path / name)
+
+
+@pytest.mark.parametrize("root", [".", "one/dev", "one/dev/wav"])
+def test_metadata_is_found_beside_each_corpus_whatever_part_of_it_is_loaded(tmp_path, root):
+    write(tmp_path / "one/dev/wav/id10001/video/00001.wav")
+    (tmp_path / "one/vox1_meta.csv").write_text(VOX1_META)
+    utterance = load_voxceleb(tmp_path / root)["id10001/video/00001"]
+    assert utterance["gender"] is not None
+    assert utterance["nationality"] is not None

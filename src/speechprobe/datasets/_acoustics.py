@@ -45,13 +45,15 @@ def _silero() -> tuple[Any, Any]:
     import torch
 
     n_threads = torch.get_num_threads()
-    try:
-        vad = require("silero_vad", extra="vad")  # sets the threads of the whole process to one
-    finally:
-        torch.set_num_threads(n_threads)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch.jit, which silero-vad ships as
-        return vad, vad.load_silero_vad()
+        # torch.jit, which silero-vad ships as, and how it finds its own file.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            vad = require("silero_vad", extra="vad")  # sets the threads of the process to one
+            return vad, vad.load_silero_vad()
+        finally:
+            torch.set_num_threads(n_threads)
 
 
 def pitch(signal: Signal, sample_rate: int) -> list[float]:

@@ -28,6 +28,7 @@ def choose_subsets(folder: Path, subsets: str | Sequence[str] | None, layout: st
     """
     present = [subset for subset in SUBSETS if (folder / subset).is_dir()]
     chosen = present if subsets is None else [subsets] if isinstance(subsets, str) else [*subsets]
+    chosen = list(dict.fromkeys(chosen))
     missing = [subset for subset in chosen if subset not in present]
     if missing or not chosen:
         raise FileNotFoundError(

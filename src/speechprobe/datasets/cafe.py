@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,13 +130,13 @@ def load_cafe(root: str | Path) -> Corpus:
     folder = require_folder(root, _LAYOUT, source=_SOURCE)
     suffixes = (".wav", ".aiff", ".aif")
     files = sound_files(folder, _LAYOUT, suffixes=suffixes, source=_SOURCE)
-    rows = [_row(path) for path in files]
+    rows = [_row(path, folder) for path in files]
     refuse_copies(rows)
     return corpus_of_rows("cafe", rows)
 
 
-def _row(path: Path) -> dict[str, Any]:
-    parts = _parts(path)
+def _row(path: Path, root: Path) -> dict[str, Any]:
+    parts = _parts(path, path.relative_to(root).parts[:-1])
     gender, age = SEX_AND_AGE[parts["speaker"]]
     neutral = parts["code"] == "N"
     return {
@@ -153,12 +154,12 @@ def _row(path: Path) -> dict[str, Any]:
     }
 
 
-def _parts(path: Path) -> dict[str, str]:
+def _parts(path: Path, folders: Sequence[str]) -> dict[str, str]:
     known = {"code": _EMOTIONS, "intensity": _INTENSITIES, "sentence": SENTENCES}
     parts = parse(_NAME, path, _LAYOUT, speaker=SEX_AND_AGE, **known)
     if parts["code"] == "N" and parts["intensity"] != "1":
         raise ValueError(f"{path}: the name cannot be right, for neutral has no strong intensity")
-    for folder in path.parts[-3:-1]:
+    for folder in folders[-2:]:
         for part, says, pattern in _FOLDERS:
             fits = pattern.fullmatch(folder)
             if fits and parts[part] != says:

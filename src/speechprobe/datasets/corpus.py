@@ -42,6 +42,8 @@ class Corpus:
     ------
     ValueError
         If a needed column is missing, the table is empty, or an id occurs twice.
+    TypeError
+        If the table is no DataFrame.
 
     Examples
     --------
@@ -56,6 +58,11 @@ class Corpus:
     table: pd.DataFrame
 
     def __post_init__(self) -> None:
+        if not isinstance(self.table, pd.DataFrame):
+            raise TypeError(
+                f"corpus {self.name!r}: expected a pandas DataFrame, got "
+                f"{type(self.table).__name__}; load_table reads a CSV file"
+            )
         missing = [column for column in ("path", "speaker") if column not in self.table]
         if missing:
             raise ValueError(
@@ -217,7 +224,10 @@ class Corpus:
             If there is no such column.
         """
         frame = to_study(self.table)
-        (frame if columns is None else chosen(frame, columns)).to_csv(path, index=False)
+        if columns is not None:
+            frame = chosen(frame, [columns] if isinstance(columns, str) else columns)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(path, index=False)
 
     def __repr__(self) -> str:
         n_speakers = self.table["speaker"].nunique()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from speechprobe.datasets import _emodb_spans
-from speechprobe.datasets._names import parse
+from speechprobe.datasets._names import parse, refuse_copies
 from speechprobe.datasets._scan import corpus_of_rows, require_folder, sound_files
 from speechprobe.datasets.corpus import Corpus
 
@@ -97,6 +97,7 @@ def load_emodb(root: str | Path) -> Corpus:
     folder = require_folder(root, _LAYOUT, source="download_emodb fetches it")
     folder = folder / "wav" if (folder / "wav").is_dir() else folder
     rows = [_row(path) for path in sound_files(folder, _LAYOUT)]
+    refuse_copies(rows)
     labels = _emodb_spans.find_folder(Path(root))
     if labels:
         for row in rows:

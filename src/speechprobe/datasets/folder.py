@@ -11,6 +11,7 @@ import pandas as pd
 
 from speechprobe import audio
 from speechprobe.datasets import _study
+from speechprobe.datasets._names import refuse_copies
 from speechprobe.datasets._scan import corpus_of_rows, require_folder, with_headers
 from speechprobe.datasets.corpus import Corpus
 
@@ -70,6 +71,7 @@ def load_folder(
             + ". Expected WAV, FLAC, OGG, MP3 or another kind that libsndfile reads"
         )
     rows = [_row(path, folder, labels) for path in files]
+    refuse_copies(rows)
     return corpus_of_rows(name or folder.resolve().name, rows)
 
 
@@ -115,6 +117,8 @@ def load_table(
     >>> load_table(frame)
     Corpus('table', 1 utterances, 1 speakers)
     """
+    if not isinstance(frame, pd.DataFrame | str | Path):
+        raise TypeError(f"expected a DataFrame or the path of a CSV, got {type(frame).__name__}")
     if not isinstance(frame, pd.DataFrame):
         source = Path(frame)
         if not source.is_file():

@@ -67,7 +67,7 @@ def speaking_rate(utterance: Utterance) -> float:
     >>> speaking_rate(Utterance("a", {k: np.array(v) for k, v in row.items()}, 0))
     5.0
     """
-    return _n_alphanumeric(_text(utterance, "speaking_rate")) / utterance.duration
+    return _n_alphanumeric(_text(utterance, "speaking_rate")) / _seconds(utterance)
 
 
 def words_per_second(utterance: Utterance) -> float:
@@ -87,7 +87,7 @@ def words_per_second(utterance: Utterance) -> float:
     >>> words_per_second(Utterance("a", {k: np.array(v) for k, v in row.items()}, 0))
     1.5
     """
-    return len(_text(utterance, "words_per_second").split()) / utterance.duration
+    return len(_text(utterance, "words_per_second").split()) / _seconds(utterance)
 
 
 def text_length(utterance: Utterance) -> int:
@@ -148,7 +148,7 @@ def pause_ratio(utterance: Utterance, speech: float) -> float:
     --------
     >>> corpus.label("pauses", pause_ratio)  # doctest: +SKIP
     """
-    return max(0.0, 1 - speech / utterance.duration)
+    return max(0.0, 1 - speech / _seconds(utterance))
 
 
 @measured(_PITCH)
@@ -288,6 +288,13 @@ def _text(utterance: Utterance, label: str) -> str:
             "select the utterances that have one, or add it with corpus.label('text', ...)"
         )
     return text
+
+
+def _seconds(utterance: Utterance) -> float:
+    seconds = utterance.duration
+    if not seconds > 0:
+        raise ValueError(f"expected a positive duration in seconds, got {seconds}")
+    return seconds
 
 
 def _n_alphanumeric(text: str) -> int:

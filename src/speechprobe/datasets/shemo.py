@@ -63,7 +63,7 @@ def load_shemo(root: str | Path) -> Corpus:
     -------
     corpus
         Labels: speaker ("F01" and so on), gender ("F" or "M"), emotion, emotion_code (the
-        letter), utterance (its number), text (None without `modified_shemo.json`), language,
+        letter), number (of the utterance), text (None without `modified_shemo.json`), language,
         duration (seconds), sample_rate (Hz), channels.
 
     Raises
@@ -120,7 +120,7 @@ def _row(path: Path, texts: dict[str, str]) -> dict[str, Any]:
         "gender": parts["gender"],
         "emotion": _EMOTIONS[parts["code"]],
         "emotion_code": parts["code"],
-        "utterance": parts["utterance"],
+        "number": parts["utterance"],
         "text": texts.get(f"{path.stem}.wav"),
         "language": "fa",
     }

@@ -40,10 +40,10 @@ _LISTS = {
 }
 _SAME = {"1": True, "0": False, "target": True, "nontarget": False}
 
-List = Literal["O", "O-cleaned", "E", "E-cleaned", "H", "H-cleaned"]
+ListName = Literal["O", "O-cleaned", "E", "E-cleaned", "H", "H-cleaned"]
 
 
-def load_trials(path: str | Path, name: List | None = None) -> pd.DataFrame:
+def load_trials(path: str | Path, name: ListName | None = None) -> pd.DataFrame:
     r"""Return the trials of a list: VoxCeleb's, or one of your own.
 
     A line is `1 enrol test` or `0 enrol test`, as VoxCeleb's lists have it, or `enrol test target`
@@ -97,7 +97,8 @@ def load_trials(path: str | Path, name: List | None = None) -> pd.DataFrame:
     if not trials:
         raise ValueError(f"{file}: holds no trial; expected lines '1 enrol test' or '0 enrol test'")
     table = pd.DataFrame(trials, columns=["enrol", "test", "same"])
-    labels = table.groupby(["enrol", "test"])["same"].nunique()
+    pair = np.sort(table[["enrol", "test"]].to_numpy(dtype=object), axis=1)
+    labels = table["same"].groupby([pair[:, 0], pair[:, 1]]).nunique()
     if labels.max() > 1:
         raise ValueError(f"{file}: the trial {labels.idxmax()} is there with both labels")
     if name is not None:

@@ -50,8 +50,9 @@ class Utterance:
     @property
     def duration(self) -> float:
         """Length in seconds: the corpus's own column, or else read from the file's header."""
-        known = self.get("duration", math.nan)
-        return audio.read_header(self.path).duration if math.isnan(known) else float(known)
+        known = self.get("duration")
+        seconds = math.nan if known is None else float(known)
+        return audio.read_header(self.path).duration if math.isnan(seconds) else seconds
 
     def __getitem__(self, label: str) -> Any:
         try:

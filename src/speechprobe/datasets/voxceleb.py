@@ -56,8 +56,8 @@ def load_voxceleb(root: str | Path) -> Corpus:
     Parameters
     ----------
     root
-        The folder that holds the layout above; the metadata files lie in it or in the folder
-        above it.
+        The folder that holds the layout above, or both of them. The metadata files lie in it, in a
+        folder inside it, or up to three folders above it.
 
     Returns
     -------
@@ -143,7 +143,8 @@ def _labels(
 def _read_metadata(folder: Path) -> dict[str, dict[str, dict[str, str | None]]]:
     found = {}
     for name in ("vox1_meta.csv", "vox2_meta.csv"):
-        for place in (folder, folder.resolve().parent):
+        inner = sorted(place for place in folder.iterdir() if place.is_dir())
+        for place in (folder, *inner, *list(folder.resolve().parents)[:3]):
             if (place / name).is_file() and name not in found:
                 found[name] = _speakers_of(place / name)
     return found

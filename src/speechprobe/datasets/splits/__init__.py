@@ -5,7 +5,8 @@ Conventions
 A `Split` holds three arrays of row positions. Probes are fitted on `train` to be chosen on
 `validation`, and fitted again on both to be scored on `test`. `groups` is the name of a label
 (speaker by default), or None where items are independent and you say so. Every function raises
-if a group would stand on two sides. The same table and seed give the same split.
+if a group would stand on two sides; only the edition of 2021 of `serab`, which repeats such a
+mistake, warns instead. The same table and seed give the same split.
 """
 
 from speechprobe.datasets.splits._draw import (

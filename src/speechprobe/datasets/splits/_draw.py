@@ -180,12 +180,14 @@ def k_fold(
     groups
         Label that must not straddle.
     stratify
-        Label whose classes each fold should hold in like shares.
+        Label whose classes each fold should hold in like shares, as in `stratified_by_group`;
+        without effect where it would leave a fold empty, or every class is smaller than the folds
+        are many.
 
     Raises
     ------
     ValueError
-        If there are fewer groups than folds.
+        If there are fewer groups than folds, or an item has no such label.
 
     Examples
     --------
@@ -202,7 +204,7 @@ def k_fold(
             f"{n_folds} folds need at least {n_folds} groups of {groups!r}, but there are "
             f"{n_groups}; lower n_folds or choose other groups"
         )
-    classes = None if stratify is None else pd.factorize(label_values(table, stratify))[0]
+    classes = None if stratify is None else _classes(table, stratify)
     tests = _test_folds(codes, classes, n_folds)
     return [_fold(tests, k, table, groups) for k in range(n_folds)]
 
@@ -237,7 +239,10 @@ def leave_one_group_out(table: pd.DataFrame, *, groups: str = "speaker") -> list
     >>> len(leave_one_group_out(pd.DataFrame({"speaker": list("aabbcc")})))
     3
     """
-    return k_fold(table, n_folds=int(group_codes(table, groups).max()) + 1, groups=groups)
+    n_groups = int(group_codes(table, groups).max()) + 1
+    if n_groups < 2:
+        raise ValueError(f"there is one group of {groups!r} only; leaving it out leaves nothing")
+    return k_fold(table, n_folds=n_groups, groups=groups)
 
 
 def with_validation(

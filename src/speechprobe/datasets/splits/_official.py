@@ -9,6 +9,8 @@ import pandas as pd
 
 from speechprobe.datasets.splits._split import Split, check, label_values
 
+_VALIDATION = ("validation", "dev")
+
 
 def predefined(
     table: pd.DataFrame,
@@ -16,7 +18,7 @@ def predefined(
     column: str,
     groups: str | None = "speaker",
     train: str | Sequence[str] = "train",
-    validation: str | Sequence[str] = ("validation", "dev"),
+    validation: str | Sequence[str] = _VALIDATION,
     test: str | Sequence[str] = "test",
 ) -> Split:
     """Split by a label that says where an item belongs, as official subsets do.
@@ -35,7 +37,8 @@ def predefined(
     Raises
     ------
     ValueError
-        If no item trains or none tests, or a group straddles.
+        If no item has one of the values, none trains or tests, or a group straddles. By default
+        there need not be a validation part.
     KeyError
         If there is no such label.
 
@@ -47,10 +50,16 @@ def predefined(
     """
     values = label_values(table, column)
     wanted = [[part] if isinstance(part, str) else list(part) for part in (train, validation, test)]
+    asked = [*wanted[0], *(wanted[1] if validation is not _VALIDATION else ()), *wanted[2]]
+    unknown = [name for name in asked if not (values == name).any()]
     parts = [np.flatnonzero(np.isin(values, names)) for names in wanted]
     for name, part in zip(Split._fields, parts, strict=True):
         if name != "validation" and not len(part):
             raise ValueError(
                 f"no item has {column!r} for the {name} part; found {sorted(set(map(str, values)))}"
             )
+    if unknown:
+        raise ValueError(
+            f"no item has {column!r} equal to {unknown}; found {sorted(set(map(str, values)))}"
+        )
     return check(Split(*parts), table, groups=groups)

@@ -136,7 +136,10 @@ def check(split: Split, table: pd.DataFrame, *, groups: str | None) -> Split:
     Raises
     ------
     ValueError
-        If an item or a group stands on two sides, or train or test is empty.
+        If an item or a group stands on two sides, train or test is empty, or a part holds
+        anything but different row numbers of the table.
+    KeyError
+        If there is no such label.
 
     Examples
     --------
@@ -146,25 +149,48 @@ def check(split: Split, table: pd.DataFrame, *, groups: str | None) -> Split:
         ...
     ValueError: 1 groups of 'speaker' straddle the split: 'a' (train and test)
     """
+    parts = [_as_rows(part, name, len(table)) for name, part in split._asdict().items()]
+    if any(part is not given for part, given in zip(parts, split, strict=True)):
+        split = Split(*parts)
     for name in ("train", "test"):
         if not len(getattr(split, name)):
             raise ValueError(f"the {name} part of the split is empty")
     codes = group_codes(table, groups)
-    sides: dict[int, list[str]] = {}
-    for name, rows in zip(Split._fields, split, strict=True):
-        for code in np.unique(codes[rows]):
-            sides.setdefault(int(code), []).append(name)
-    straddling = {code: names for code, names in sides.items() if len(names) > 1}
-    if straddling:
+    present = np.zeros((len(Split._fields), codes.max() + 1), dtype=bool)
+    for side, rows in zip(present, split, strict=True):
+        side[codes[rows]] = True
+    straddling = np.flatnonzero(present.sum(0) > 1)
+    if len(straddling):
         values = (table.index if groups is None else table[groups]).to_numpy()
         listed = ", ".join(
-            f"{values[codes == code][:1].tolist()[0]!r} ({' and '.join(names)})"
-            for code, names in list(straddling.items())[:_LISTED]
+            f"{values[codes == code][:1].tolist()[0]!r} "
+            f"({' and '.join(np.array(Split._fields)[present[:, code]])})"
+            for code in straddling[:_LISTED]
         )
         kind = "items" if groups is None else f"groups of {groups!r}"
         more = ", ..." if len(straddling) > _LISTED else ""
         raise ValueError(f"{len(straddling)} {kind} straddle the split: {listed}{more}")
     return split
+
+
+def _as_rows(part: Any, name: str, n_rows: int) -> Rows:
+    """Return the row numbers of a part; the part itself where it is such an array."""
+    rows = np.asarray(part)
+    if not rows.size and rows.dtype != np.intp:
+        return np.empty(0, dtype=np.intp)
+    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(
+            f"the {name} part of a split holds row numbers, got {rows.dtype} of shape "
+            f"{rows.shape}; of a mask give np.flatnonzero(mask)"
+        )
+    if rows.size and (rows.min() < 0 or rows.max() >= n_rows):
+        raise ValueError(
+            f"the {name} part of the split has rows {rows.min()} to {rows.max()}, the table has "
+            f"rows 0 to {n_rows - 1}"
+        )
+    if len(np.unique(rows)) < len(rows):
+        raise ValueError(f"the {name} part of the split has a row twice")
+    return rows.astype(np.intp, copy=False)
 
 
 def group_codes(table: pd.DataFrame, groups: str | None) -> Rows:
