@@ -218,3 +218,11 @@ class TestCsv:
         assert table["take"].tolist() == [1, 2]
         assert table["level"].tolist() == [0.5, 1.0]
         assert table["phones"].tolist() == [[[0.0, 0.1, "a"]], None]
+
+    def test_words_in_brackets_are_no_lists(self, tmp_path):
+        frame = FRAME.assign(noise=["[[cough]]", "[[door]]"])
+        load_table(frame, root=tmp_path).to_csv(tmp_path / "corpus.csv")
+        assert load_table(tmp_path / "corpus.csv").column("noise").tolist() == [
+            "[[cough]]",
+            "[[door]]",
+        ]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import digamma
 
 from speechprobe.datasets import Corpus, _acoustics, labels, load_emodb
+from speechprobe.datasets._text import n_alphanumeric
 
 
 def utterance(**values):
@@ -78,12 +79,12 @@ TRANSCRIPTS = st.text("abz ÄßéжあĀ٣½²0189 '.,-!?\n\t", max_size=30).fil
 
 @given(text=st.text())
 def test_letters_and_digits_are_counted_as_python_knows_them(text):
-    assert labels._n_alphanumeric(text) == sum(map(str.isalnum, text))
+    assert n_alphanumeric(text) == sum(map(str.isalnum, text))
 
 
 @given(text=st.text(st.characters(max_codepoint=127)))
 def test_letters_and_digits_of_ascii_are_counted_as_python_knows_them(text):
-    assert labels._n_alphanumeric(text) == sum(map(str.isalnum, text))
+    assert n_alphanumeric(text) == sum(map(str.isalnum, text))
 
 
 @given(text=TRANSCRIPTS)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from speechprobe.datasets._names import free_name
+from speechprobe.datasets._text import n_alphanumeric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def from_study(frame: pd.DataFrame) -> pd.DataFrame:
 def _rates(texts: pd.Series[Any], seconds: NDArray[np.float64]) -> list[float]:
     # `labels.speaking_rate`, but NaN without text.
     said = [text if isinstance(text, str) else "" for text in texts]
-    counts = [sum(map(str.isalnum, text)) if text.strip() else float("nan") for text in said]
+    counts = [n_alphanumeric(text) if text.strip() else float("nan") for text in said]
     return [n / duration for n, duration in zip(counts, seconds, strict=True)]
 
 

@@ -124,11 +124,11 @@ def load_table(
         if not source.is_file():
             raise FileNotFoundError(f"{source}: no such CSV file")
         root = source.parent if root is None else root
-        frame = _read(source)
-        frame = _study.from_study(frame)
+        frame = _study.from_study(_read(source))
         if "id" not in frame and "path" in frame:
             frame = frame.assign(id=frame["path"])
-    frame = _study.from_study(frame)
+    else:
+        frame = _study.from_study(frame)
     table = frame.set_index("id") if "id" in frame else frame
     missing = [column for column in ("path", "speaker") if column not in table]
     if missing:
@@ -149,8 +149,19 @@ def _read(source: Path) -> pd.DataFrame:
     codes = {str(name) for name in words if words[name].str.match("[+-]?0[0-9]").any()}
     text = dict.fromkeys(known | codes, str)
     frame = pd.read_csv(source, dtype=text, keep_default_na=False, na_values=[""])
-    lists = [name for name in words if words[name].dropna().str.match(r"\[\[.*\]\]$").all()]
-    for name in (name for name in lists if words[name].notna().any()):
-        values = [json.loads(cell) if isinstance(cell, str) else None for cell in words[name]]
-        frame[name] = pd.Series(values, index=frame.index, dtype=object)
+    for name in words:
+        values = _as_lists(words[name])
+        if values is not None:
+            frame[name] = pd.Series(values, index=frame.index, dtype=object)
     return frame
+
+
+def _as_lists(cells: pd.Series[Any]) -> list[Any] | None:
+    """Return the lists of lists (as of phones) that a column holds as JSON, None if it does not."""
+    told = cells.dropna()
+    if told.empty or not told.str.match(r"\[\[.*\]\]$").all():
+        return None
+    try:
+        return [json.loads(cell) if isinstance(cell, str) else None for cell in cells]
+    except ValueError:  # words in brackets
+        return None
