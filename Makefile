@@ -19,8 +19,9 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --upgrade pip
 	$(RUN)/python -m pip install --quiet --editable '.[dev]'
-	# Its modules are compared with ours; what it requires (s3prl and more) is not needed for that.
-	$(RUN)/python -m pip install --quiet --no-deps wespeaker-unofficial
+	# Their networks are compared with ours; what they require besides is not needed for that.
+	$(RUN)/python -m pip install --quiet --no-deps \
+		wespeaker-unofficial resemblyzer torchvggish torch-vggish-yamnet
 	touch $@
 
 demo: install
@@ -42,6 +43,8 @@ docs: install
 bench: install
 	$(RUN)/python -m benchmarks
 	$(RUN)/python -m benchmarks.corpora
+	$(RUN)/python -m benchmarks.frontends
+	$(RUN)/python -m benchmarks.metrics
 
 clean:
 	rm -rf $(VENV) results docs/_build

@@ -116,3 +116,12 @@ def test_the_corpora_example_finds_the_leak_it_made(tmp_path, monkeypatch, capsy
     assert "1 sounds are there under several names, 1 of them in several parts" in printed
     assert "100 trials, 50 of the same speaker" in printed
     assert {"tones.csv", "tones.json"} <= {path.name for path in (tmp_path / "results").iterdir()}
+
+
+def test_the_networks_example_finds_both_networks_exact(monkeypatch, capsys):
+    runpy.run_path(str(ROOT / "examples" / "networks.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    errors = [float(found) for found in re.findall(r"relative error of a layer (\S+)", printed)]
+    assert len(errors) == 2
+    assert max(errors) < 1e-4
+    assert "8 utterances: 16 items" in printed

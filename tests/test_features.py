@@ -96,7 +96,8 @@ def test_rows_are_in_the_order_of_the_corpus_however_they_are_batched(
 
 
 def test_windows_of_the_engine_do_not_show_in_the_result(corpus, monkeypatch):
-    monkeypatch.setattr("speechprobe.engines.WINDOW", 4)
+    monkeypatch.setattr("speechprobe.engines.batching.WINDOW", 4)
+    monkeypatch.setattr("speechprobe.engines.batching.BATCHES", 1)
     features = sp.extract(corpus, Batching(), batch_seconds=1.0)
     np.testing.assert_allclose(features["raw"], expected_rows(corpus)["raw"], rtol=1e-5, atol=1e-7)
 

@@ -129,3 +129,66 @@ def test_an_own_function_is_a_pooling_under_its_own_name():
 def test_an_unknown_pooling_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'median'.*mean, mean_std, max.*segments"):
         pooling.resolve("median")
+
+
+# Ragged poolings.
+
+
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=5),
+    n_dims=st.integers(1, 4),
+    padding=st.sampled_from(PADDING),
+    dtype=st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),
+    kept=st.sampled_from(["float32", "float16"]),
+)
+def test_frames_are_the_valid_ones_whatever_the_padding_holds(
+    lengths, n_dims, padding, dtype, kept
+):
+    frames = torch.tensor(padded_batch(lengths, n_dims, padding, 0)).to(dtype)
+    found = pooling.frames_as(kept)(frames, torch.tensor(lengths))
+    assert [row.dtype for row in found] == [getattr(torch, kept)] * len(lengths)
+    for row, length, own in zip(frames, lengths, found, strict=True):
+        assert torch.equal(own, row[:length].float().to(getattr(torch, kept)))
+    if kept == "float32":
+        assert all(map(torch.equal, found, pooling.frames(frames, torch.tensor(lengths))))
+
+
+def test_which_poolings_are_ragged():
+    assert pooling.is_ragged(pooling.resolve("frames"))
+    assert pooling.is_ragged(pooling.frames_as("float16"))
+    assert pooling.is_ragged(pooling.spans({"a": [(0, 1)]}))
+    assert not any(pooling.is_ragged(pool) for pool, _ in POOLINGS.values())
+
+
+def test_what_half_precision_cannot_hold_is_refused_and_not_infinite():
+    frames = torch.tensor([[[65_504.0]], [[-70_000.0]]])
+    with pytest.raises(ValueError, match="reach 70000 and float16 holds values up to 65504"):
+        pooling.frames_as("float16")(frames, torch.tensor([1, 1]))
+    kept = pooling.frames_as("float16")(frames[:1], torch.tensor([1]))
+    assert float(kept[0]) == 65_504.0
+    beyond = torch.tensor([[[1.0], [1e9]]])
+    assert pooling.frames_as("float16")(beyond, torch.tensor([1]))[0].tolist() == [[1.0]]
+
+
+def test_frames_are_kept_in_known_precisions_only():
+    with pytest.raises(ValueError, match="'float32' or 'float16', got 'int8'"):
+        pooling.frames_as("int8")
+    assert pooling.name_of(pooling.frames_as("float16")) == "frames_as('float16')"
+
+
+@given(groups=st.lists(st.integers(1, 4), min_size=1, max_size=4), data=st.data())
+def test_groups_of_a_batch_are_joined_in_the_order_of_the_signals(groups, data):
+    n = sum(groups)
+    positions = data.draw(st.permutations(range(n)))
+    split = np.split(np.array(positions), np.cumsum(groups)[:-1])
+    order = np.argsort(positions)
+    vectors = [torch.tensor(rows, dtype=torch.float32)[:, None] for rows in split]
+    np.testing.assert_array_equal(pooling.join(vectors, order)[:, 0], np.arange(n))
+    ragged = [[torch.full((k + 1, 2), float(k)) for k in rows.tolist()] for rows in split]
+    for k, rows in enumerate(pooling.join(ragged, order)):
+        np.testing.assert_array_equal(rows, np.full((k + 1, 2), k))
+
+
+def test_binding_leaves_plain_poolings_as_they_are():
+    assert pooling.bind(pooling.mean, [0, 1], 50.0) is pooling.mean
+    assert pooling.for_batch(pooling.mean, ["a"], [1.0]) is pooling.mean

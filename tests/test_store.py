@@ -21,8 +21,8 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import speechprobe as sp
-from speechprobe import engines
 from speechprobe.datasets import Corpus
+from speechprobe.extractors import base
 from speechprobe.features import keeping as features_module
 
 RATE = 16_000
@@ -71,7 +71,7 @@ def shard_by_shard(monkeypatch):
 
 def extract_some(corpus, store, n):
     """Leave a store as an interrupted run leaves it: `n` utterances done, no record of an end."""
-    calls, check = iter(range(n)), engines.check_frames
+    calls, check = iter(range(n)), base.check_frames
 
     def interrupted(frames, name):
         if next(calls, None) is None:
@@ -79,7 +79,7 @@ def extract_some(corpus, store, n):
         return check(frames, name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "check_frames", interrupted)
+        patch.setattr(base, "check_frames", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sp.extract(corpus, Level(), store=store)
 

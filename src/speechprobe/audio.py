@@ -3,15 +3,14 @@
 Conventions
 -----------
 A signal is a float32 NumPy array of shape (n_samples,), one channel, full scale at 1.0.
-Channels are averaged. Another sample rate is reached with torchaudio's windowed-sinc resampler
-(Kaiser window, 64 zero crossings, the "kaiser_best" setting of its documentation); the file's own
-rate is left untouched. Files are decoded by libsndfile (WAV, FLAC, OGG, MP3, AIFF, ...), and those
-it cannot read (M4A, MP4, AAC) by PyAV, the extra `m4a`.
+Channels are averaged. Another sample rate is reached by windowed-sinc interpolation, the samples of
+torchaudio's resampler at its "kaiser_best" setting (Kaiser window, 64 zero crossings); the file's
+own rate is left untouched. Files are decoded by libsndfile (WAV, FLAC, OGG, MP3, AIFF, ...), and
+those it cannot read (M4A, MP4, AAC) by PyAV, the extra `m4a`.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import warnings
@@ -22,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
-from speechprobe import _aac
-from speechprobe._optional import torchaudio
+from speechprobe import _aac, _resampling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -211,31 +209,32 @@ def resample(signal: Signal, sample_rate: int, wanted: int) -> Signal:
     signal
         Shape (ceil(n_samples * wanted / sample_rate),), float32.
 
+    Raises
+    ------
+    ValueError
+        If a rate is not a whole number of Hz from 1, or the signal has channels.
+
+    Notes
+    -----
+    Up to 0.85 of half the lower rate, tones keep their amplitude to 1e-5 dB and the error lies 130
+    dB below them; 0.1 dB are lost at 0.91. Tones from 1.02 of half the wanted rate on come out 135
+    dB down or more, those between 1 and 1.02 at least 60 dB. soxr's VHQ keeps tones up to 0.93, and
+    takes 150 dB off from 1 on; its samples and these agree to 135 dB within the band (from 44,100
+    to 16,000 Hz to 88 dB: soxr's gain is 0.004 dB off there).
+
+    resampy reads its filter from a table. With the same three numbers (64, 0.9476, 14.77; version
+    0.2.2), a tone differs by 126 dB below itself from 8,000 to 16,000 Hz, but by 50 dB from 48,000
+    to 16,000 Hz: resampy cuts its step through the table to whole entries, so its own gain is 0.3 %
+    off. White noise differs by 36 to 51 dB below itself, nearly all of it in the last tenth of the
+    band: resampy's filter ends after 64 samples of the lower rate, this one after 64 zero crossings
+    of the filter.
+
     Examples
     --------
     >>> resample(np.zeros(441, np.float32), 44_100, 16_000).shape
     (160,)
     """
-    import torch
-
-    resampler = _resampler(sample_rate, wanted)
-    with torch.inference_mode():
-        result: Signal = resampler(
-            torch.from_numpy(np.require(signal, np.float32, ["C", "W"]))
-        ).numpy()
-    return result
-
-
-@functools.lru_cache(maxsize=16)
-def _resampler(sample_rate: int, wanted: int) -> Any:
-    return torchaudio().transforms.Resample(
-        sample_rate,
-        wanted,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=64,
-        rolloff=0.9475937167399596,
-        beta=14.769656459379492,
-    )
+    return _resampling.resample(signal, sample_rate, wanted)
 
 
 def read_header(path: str | Path) -> Header:

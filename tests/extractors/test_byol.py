@@ -1,4 +1,4 @@
-"""BYOL-A's network against formulas written out here; BYOL-S's weights on real emotions."""
+"""BYOL-A and BYOL-S: AudioNTT2020 against its formula, real weights on emotions."""
 
 from __future__ import annotations
 
@@ -232,6 +232,14 @@ def test_untrained_is_another_network_of_the_same_shapes_and_always_the_same(
 # Checkpoints
 
 
+@pytest.mark.parametrize("n_dims", [512, 1024, 2048])
+def test_every_published_size_is_read_from_the_tensors(tmp_path, signals, n_dims):
+    torch.save(AudioNTT2020(n_dims).state_dict(), tmp_path / f"default{n_dims}.pth")
+    layers = load_byol_a(tmp_path / f"default{n_dims}.pth", **EMODB)(signals[0])
+    assert layers["fc.1"].shape == (3, n_dims)
+    assert layers["embedding"].shape == (1, n_dims)
+
+
 def test_missing_and_unexpected_weights_are_named(network, tmp_path):
     state = dict(network.state_dict())
     state["fc.3.beta"] = state.pop("fc.3.bias")
@@ -242,7 +250,7 @@ def test_missing_and_unexpected_weights_are_named(network, tmp_path):
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     torch.save({"encoder.weight": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match=r"no AudioNTT2020.*encoder.weight"):
+    with pytest.raises(ValueError, match=r"neither an AudioNTT2020.*nor a CvT.*encoder.weight"):
         load_byol_a(tmp_path / "other.pt", **EMODB)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_byol_a("nowhere.pth", **EMODB)

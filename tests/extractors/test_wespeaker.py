@@ -451,7 +451,7 @@ def test_a_broken_checkpoint_is_refused(folder, content):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": "ERes2Net"}, "'ERes2Net' is none of the known .*SimAM_ResNet34_ASP.*CAMPPlus"),
+        ({"model": "Conformer"}, "'Conformer' is none of the known .*SimAM_ResNet34_ASP.*CAMPPlus"),
         ({"model": None}, "name of an architecture under `model`"),
         ({"model_args": {"colour": 3}}, "colour=3 is not known; there are .*'embed_dim'"),
         ({"model_args": {"acoustic_dim": 80}}, "takes 80 bands.*num_mel_bins=16"),

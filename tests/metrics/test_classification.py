@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from speechprobe import metrics
+from speechprobe.metrics import classification as metrics
 
 
 def share_right(truth: list, prediction: list) -> float:
@@ -21,7 +21,20 @@ def mean_recall(truth: list, prediction: list) -> float:
     return sum(recalls) / len(recalls)
 
 
-FORMULAS = {"accuracy": share_right, "uar": mean_recall}
+def mean_f1(truth: list, prediction: list) -> float:
+    """Return the mean over true classes of the harmonic mean of precision and recall."""
+    scores = []
+    for name in set(truth):
+        right = sum(a == b == name for a, b in zip(truth, prediction, strict=True))
+        if not right:
+            scores.append(0.0)
+            continue
+        precision, recall = right / prediction.count(name), right / truth.count(name)
+        scores.append(2 * precision * recall / (precision + recall))
+    return sum(scores) / len(scores)
+
+
+FORMULAS = {"accuracy": share_right, "uar": mean_recall, "macro_f1": mean_f1}
 NAMES = pytest.mark.parametrize("name", FORMULAS)
 CLASSES = st.sampled_from(["anger", "neutral", "sadness", "Ärger"])
 ITEMS = st.lists(st.tuples(CLASSES, CLASSES), min_size=1, max_size=30).map(
@@ -35,6 +48,7 @@ def test_a_metric_is_its_formula_also_where_a_class_is_never_or_only_predicted(n
     score = getattr(metrics, name)(*items)
     assert type(score) is float
     assert score == pytest.approx(FORMULAS[name](*items))
+    assert 0 <= score <= 1
 
 
 @NAMES
@@ -55,6 +69,21 @@ def test_uar_is_balanced_accuracy(items):
     assert metrics.uar(truth, prediction) == pytest.approx(
         balanced_accuracy_score(truth, prediction)
     )
+
+
+@given(items=ITEMS)
+def test_macro_f1_is_that_of_scikit_learn_but_for_classes_that_no_item_has(items):
+    truth, prediction = items
+    theirs = f1_score(truth, prediction, average="macro")
+    n_either, n_true = len({*truth, *prediction}), len(set(truth))
+    assert metrics.macro_f1(truth, prediction) == pytest.approx(theirs * n_either / n_true)
+
+
+def test_a_class_never_trained_on_costs_every_metric():
+    truth, prediction = ["a"] * 6 + ["b"] * 3 + ["new"], ["a"] * 6 + ["b"] * 3 + ["a"]
+    assert metrics.accuracy(truth, prediction) == pytest.approx(0.9)
+    assert metrics.uar(truth, prediction) == pytest.approx(2 / 3)
+    assert metrics.macro_f1(truth, prediction) == pytest.approx((12 / 13 + 1) / 3)
 
 
 @given(prediction=st.lists(CLASSES, min_size=12, max_size=12))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score
 
 from speechprobe.metrics import accuracy, bootstrap_interval, group_resamples, mse, r2
 
@@ -123,26 +124,48 @@ def test_a_resample_holds_whole_groups_as_many_as_there_are(groups, seed):
 
 class TestResamplesWithoutAScore:
     def test_they_are_left_out(self):
-        # Three speakers of one truth each: r2 does not exist where one is drawn three times (1/9).
-        truth = np.repeat([1.0, 2.0, 3.0], 5)
-        interval = bootstrap_interval(truth, truth, r2, groups=truth)
+        # r2 does not exist where the one speaker of another truth is not drawn: (11/12)^12 = 0.35.
+        truth, speaker = np.repeat(np.eye(12)[0], 5), np.repeat(np.arange(12), 5)
+        with pytest.warns(UserWarning, match=r"for 3\d\d of 1000 resamples, they are left out"):
+            interval = bootstrap_interval(truth, truth, r2, groups=speaker)
         assert interval == (1.0, 1.0)
 
     @pytest.mark.parametrize("missing", [float("nan"), None], ids=["NaN", "ValueError"])
     def test_the_interval_does_not_exist_where_they_are_most(self, missing):
-        def needs_all_three(truth, prediction):  # which 2/9 of the resamples have
-            if len(set(truth)) == 3:
+        def needs_all(truth, prediction):  # which 12!/12^12 of the resamples have
+            if len(set(truth)) == 12:
                 return 1.0
             if missing is None:
                 raise ValueError("a speaker is missing")
             return missing
 
-        truth = np.repeat([1.0, 2.0, 3.0], 5)
-        assert np.isnan(bootstrap_interval(truth, truth, needs_all_three, groups=truth)).all()
+        truth = np.repeat(np.arange(12), 5)
+        with pytest.warns(UserWarning, match=r"for \d+ of 1000 resamples, so there is no interval"):
+            interval = bootstrap_interval(truth, truth, needs_all, groups=truth)
+        assert np.isnan(interval).all()
+
+    def test_a_metric_that_does_not_exist_for_the_items_says_so_itself(self):
+        with pytest.raises(ValueError, match="all 20 truths are equal"):
+            bootstrap_interval(np.ones(20), np.arange(20), r2)
 
     def test_another_error_of_a_metric_is_not_hidden(self):
         with pytest.raises(TypeError):
             bootstrap_interval([1, 2], [1, 2], lambda truth, prediction: len(3))
+
+
+def test_few_groups_are_named_in_a_warning():
+    values, groups = speakers(9, 3, seed=0)
+    with pytest.warns(UserWarning, match=r"9 groups are few.*fewer than 10 is too narrow"):
+        bootstrap_interval(values, values, mean_of_truth, groups=groups)
+
+
+def test_a_metric_may_warn_of_a_resample_without_stopping_it():
+    # scikit-learn warns of classes that are predicted and that a resample lacks.
+    truth, speaker = np.repeat(np.arange(12) == 0, 5), np.repeat(np.arange(12), 5)
+    prediction = truth.copy()
+    prediction[-5:] = True
+    low, high = bootstrap_interval(truth, prediction, balanced_accuracy_score, groups=speaker)
+    assert 0.5 < low < high <= 1
 
 
 @pytest.mark.parametrize(

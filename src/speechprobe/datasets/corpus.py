@@ -4,7 +4,8 @@ Conventions
 -----------
 The table is a pandas DataFrame indexed by utterance id (strings, unique), one row an utterance.
 Columns `path` (the sound file) and `speaker` always exist; `duration` is in seconds; every other
-column is a label. Methods return new corpora; nothing is changed in place.
+column is a label. Methods return new corpora; nothing is changed in place. Rows may also be spans
+of utterances, see `Corpus.spans`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from speechprobe.datasets._study import chosen, to_study
 from speechprobe.datasets.selection import rows_of
+from speechprobe.datasets.spans import holds_spans, spans_of
 from speechprobe.datasets.utterance import Columns, Utterance
 
 if TYPE_CHECKING:
@@ -204,6 +206,50 @@ class Corpus:
         rows = np.random.default_rng(seed).choice(len(self), n, replace=False)
         return Corpus(self.name, self.table.iloc[np.sort(rows)])
 
+    def spans(
+        self, column: str, *, part: Literal["whole", "middle"] = "whole", label: str | None = None
+    ) -> Corpus:
+        """Return a corpus with one row a span: every phone, syllable or word of the utterances.
+
+        Parameters
+        ----------
+        column
+            Label that holds, for each utterance, a list of (start, end, label) with times in
+            seconds, as `phones` of `load_emodb`. Utterances without one are left out, with one
+            warning that says how many.
+        part
+            "middle" takes the middle third of each span, away from its neighbours.
+        label
+            Name of the spans' label; the column's without its "s" by default, so `phone`.
+
+        Returns
+        -------
+        spans
+            Ids ``utterance#k``, k from 0 in the order of the list. Labels: `utterance`,
+            `span_start` and `span_end` (seconds), the spans' own label, and all labels of the
+            utterance but the lists. `path`, `duration` and the sound are those of the recording.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        ValueError
+            If no utterance has spans, one is not (start, end, label), or a label would be replaced.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"path": ["a.wav"], "speaker": ["s1"]}, index=["a"])
+        >>> corpus = Corpus("mine", table.assign(words=[[(0.0, 0.4, "good"), (0.5, 1.1, "day")]]))
+        >>> corpus.spans("words").table[["speaker", "span_start", "word"]]
+            speaker  span_start  word
+        id
+        a#0      s1         0.0  good
+        a#1      s1         0.5   day
+        """
+        name = f"corpus {self.name!r}"
+        return Corpus(self.name, spans_of(self.table, column, part=part, label=label, name=name))
+
     def to_csv(self, path: str | Path, columns: Sequence[str] | None = None) -> None:
         """Write the table as CSV, with the column names of the speaking-rate study.
 
@@ -231,7 +277,8 @@ class Corpus:
 
     def __repr__(self) -> str:
         n_speakers = self.table["speaker"].nunique()
-        return f"Corpus({self.name!r}, {len(self)} utterances, {n_speakers} speakers)"
+        rows = "spans" if holds_spans(self.table) else "utterances"
+        return f"Corpus({self.name!r}, {len(self)} {rows}, {n_speakers} speakers)"
 
 
 def _as_ids(index: pd.Index[Any], name: str) -> pd.Index[str]:

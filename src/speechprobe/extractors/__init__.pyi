@@ -6,6 +6,7 @@ from .base import select_layers as select_layers
 from .byol import load_byol_a as load_byol_a
 from .crepe import load_crepe as load_crepe
 from .frontends import LogMel as LogMel
+from .ge2e import load_ge2e as load_ge2e
 from .hooks import capture as capture
 from .invariance import check_batch_invariance as check_batch_invariance
 from .kaldi import KaldiFbank as KaldiFbank
@@ -13,6 +14,15 @@ from .masked import MaskedExtractor as MaskedExtractor
 from .mel import MelSpectrogram as MelSpectrogram
 from .mfcc import MFCC as MFCC
 from .module import ModuleExtractor as ModuleExtractor
+from .normalise import standardise as standardise
+from .normalise import subtract_mean as subtract_mean
+from .opensmile import OpenSmile as OpenSmile
+from .together import Together as Together
+from .torchaudio_bundle import load_torchaudio as load_torchaudio
 from .transformer import TransformerExtractor as TransformerExtractor
+from .vggish import load_vggish as load_vggish
 from .voxceleb import load_voxceleb_trainer as load_voxceleb_trainer
 from .wespeaker import load_wespeaker as load_wespeaker
+from .windows import Cropped as Cropped
+from .windows import Windowed as Windowed
+from .yamnet import load_yamnet as load_yamnet

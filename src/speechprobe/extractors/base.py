@@ -22,7 +22,7 @@ from speechprobe import pooling
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from speechprobe.pooling import Pooling
+    from speechprobe.pooling import Pooled, Pooling
 
     Frames = NDArray[np.floating[Any]]
 
@@ -62,8 +62,11 @@ class BatchExtractor(Extractor, Protocol):
 
     def extract_batch(
         self, signals: Sequence[NDArray[np.float32]], pool: Pooling
-    ) -> Mapping[str, NDArray[np.float32]]:
-        """Return the pooled layers, (n_signals, n_dims'), of signals of any lengths."""
+    ) -> Mapping[str, Any]:
+        """Return the pooled layers, (n_signals, n_dims'), of signals of any lengths.
+
+        A ragged pooling gives a list of n_signals arrays (n_rows, n_dims') for each layer.
+        """
         ...
 
 
@@ -124,11 +127,71 @@ def padded(signals: Sequence[NDArray[np.float32]]) -> torch.Tensor:
     return batch
 
 
-def pool_frames(frames: Frames, pool: Pooling) -> NDArray[np.float32]:
-    """Pool the frames of one signal, (n_frames, n_dims), into one vector (n_dims',)."""
+def pool_frames(frames: Frames, pool: Pooling) -> NDArray[Any]:
+    """Pool the frames of one signal, (n_frames, n_dims), into one vector (n_dims',).
+
+    A ragged pooling gives rows (n_rows, n_dims').
+    """
     tensor = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32))[None]
-    vector: NDArray[np.float32] = pool(tensor, torch.tensor([len(frames)]))[0].numpy()
+    vector: NDArray[Any] = pool(tensor, torch.tensor([len(frames)]))[0].numpy()
     return vector
+
+
+def pool_signals(
+    extractor: Extractor, signals: Sequence[NDArray[np.float32]], pool: Pooling
+) -> dict[str, Pooled]:
+    """Return the pooled layers of several signals by any extractor.
+
+    Parameters
+    ----------
+    extractor
+        Called with all signals if it takes batches, else with one after another.
+    signals
+        Arrays (n_samples,) of any lengths.
+    pool
+        A pooling.
+
+    Returns
+    -------
+    layers
+        {layer: (n_signals, n_dims')}, or lists of n_signals arrays (n_rows, n_dims') if the
+        pooling is ragged.
+
+    Raises
+    ------
+    ValueError
+        If layers differ between signals, or a layer has another number of rows than signals.
+    """
+    if takes_batches(extractor):
+        found = dict(extractor.extract_batch(signals, pool))
+    else:
+        found = _pool_singly(extractor, signals, pool)
+    for layer, rows in found.items():
+        if len(rows) != len(signals):
+            raise ValueError(
+                f"extractor {extractor.name!r}: layer {layer!r} of a batch of {len(signals)} "
+                f"signals has {len(rows)} rows"
+            )
+    if pooling.is_ragged(pool):
+        return {layer: list(rows) for layer, rows in found.items()}
+    return found
+
+
+def _pool_singly(
+    extractor: Extractor, signals: Sequence[NDArray[np.float32]], pool: Pooling
+) -> dict[str, Any]:
+    found: dict[str, list[NDArray[Any]]] = {}
+    for row, signal in enumerate(signals):
+        layers = check_frames(extractor(signal), extractor.name)
+        if row and list(layers) != list(found):
+            raise ValueError(
+                f"{extractor.name!r} gave layers {list(layers)} for one utterance and "
+                f"{list(found)} for another"
+            )
+        own = pooling.bind(pool, [row], None)
+        for layer, frames in layers.items():
+            found.setdefault(layer, []).append(pool_frames(frames, own))
+    return found if pooling.is_ragged(pool) else {k: np.stack(rows) for k, rows in found.items()}
 
 
 def check_frames(layers: Any, name: str) -> dict[str, Frames]:
@@ -267,8 +330,8 @@ def _check_batch(
     for layer in results[0]:
         single = np.stack([pool_frames(result[layer], pooling.mean) for result in results])
         # A layer may have a mean of zero, of which only rounding is left.
-        typical = float(np.mean([np.abs(result[layer]).mean() for result in results]))
-        error = relative_error(batch[layer], single, smallest=1e-3 * typical)
+        typical = np.mean([np.linalg.norm(result[layer], axis=1).mean() for result in results])
+        error = relative_error(batch[layer], single, smallest=0.01 * float(typical))
         if batch[layer].shape != single.shape or not error <= 1e-4:
             raise ValueError(
                 f"extractor {extractor.name!r}: layer {layer!r} of a batch differs from single "

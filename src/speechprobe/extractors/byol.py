@@ -1,4 +1,7 @@
-"""BYOL-A and BYOL-S as extractors: a small convolutional encoder of log-mel spectrograms.
+"""BYOL-A and BYOL-S as extractors: small encoders of log-mel spectrograms.
+
+The encoder is AudioNTT2020, convolutions and two layers a frame, or CvT, a convolutional
+transformer.
 
 Niizumi et al.: "BYOL for audio: self-supervised learning for general-purpose audio
 representation", IJCNN 2021, https://arxiv.org/abs/2103.06695; Elbanna et al.: "BYOL-S: learning
@@ -20,16 +23,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechprobe.extractors.checkpoints import load_exactly, read_tensors
 from speechprobe.extractors.masked import MaskedExtractor
 from speechprobe.extractors.mel import MelSpectrogram
 from speechprobe.extractors.nets.byol import REDUCTION, WIDTH, AudioNTT2020
+from speechprobe.extractors.nets.cvt import CvT
+from speechprobe.extractors.nets.cvt_sizes import stages_of
 from speechprobe.extractors.untrained import local_seed
 
 SAMPLE_RATE = 16_000
 LAYERS = ("features.3", "features.7", "features.11", "fc.1", "fc.4", "embedding")
+CVT_LAYERS = ("layers.*.1", "layers.*.2.layers.*", "average", "embedding")
 
 
 def load_byol_a(
@@ -44,24 +50,30 @@ def load_byol_a(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> MaskedExtractor:
-    """Load BYOL-A or BYOL-S as an extractor of its convolutions, frames and embedding.
+    """Load BYOL-A or BYOL-S as an extractor of its blocks, frames and embedding.
 
     Parameters
     ----------
     checkpoint
-        File with the state dict of an AudioNTT2020; its size is read from the tensors. None, with
-        `untrained`, is the network of 512 dims.
+        File with the state dict of an AudioNTT2020 (512, 1024 or 2048 dims) or of a CvT (small
+        or large); which one and its sizes are read from the tensors. None, with `untrained`, is
+        the AudioNTT2020 of 512 dims.
     mean, std
         Mean and standard deviation of the corpus's log-mel spectrogram.
     win_length
         Window in samples: 400 for BYOL-S and all of SERAB; BYOL-A was trained with 1024.
     n_mels
-        Mel bands, as the network was trained.
+        Mel bands, as the network was trained. The weights of a CvT do not tell them.
     layers
-        Module paths or patterns, as in `capture`; by default ``features.3``, ``features.7`` and
-        ``features.11`` (the poolings: 64 channels times 32, 16 and 8 bands, at a half, a quarter
-        and an eighth of the frame rate), ``fc.1`` and ``fc.4`` (one vector a frame) and
-        ``embedding`` (maximum over time plus mean over time, one vector an utterance).
+        Module paths or patterns, as in `capture`. By default, of an AudioNTT2020: ``features.3``,
+        ``features.7`` and ``features.11`` (the poolings: 64 channels times 32, 16 and 8 bands, at
+        a half, a quarter and an eighth of the frame rate), ``fc.1`` and ``fc.4`` (one vector a
+        frame) and ``embedding`` (maximum over time plus mean over time, one vector an utterance).
+        Of a CvT: ``layers.0.1`` to ``layers.2.1`` (what goes into the transformers: 16, 8 and 4
+        bands, at a 4th, an 8th and a 16th of the frame rate), ``layers.0.2.layers.0`` to
+        ``layers.2.2.layers.0`` (the transformer blocks), ``average`` (mean over time and bands:
+        SERAB's embeddings of 256 and 512 dims) and ``embedding`` (maximum plus mean over time:
+        that of 2048).
     untrained
         The same network with fresh random weights (seed 0): the control that shows what the
         architecture alone gives.
@@ -73,8 +85,9 @@ def load_byol_a(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If its weights are not exactly those of the network, or `std` is not positive; when
-        called, if a signal has fewer than 8 frames (1120 samples).
+        If it is of neither network, its weights are not exactly those of that network, or `std`
+        is not positive; when called, if a signal has fewer than 8 frames (1120 samples) for an
+        AudioNTT2020, or is not longer than 512 samples for a CvT.
 
     Examples
     --------
@@ -83,17 +96,13 @@ def load_byol_a(
     >>> {layer: x.shape for layer, x in extractor(np.zeros(16_000, np.float32)).items()}
     {'features.3': (50, 2048), ..., 'fc.4': (12, 512), 'embedding': (1, 512)}
     """
-    state = _read(checkpoint, untrained, n_mels)
-    n_dims = len(state["fc.0.weight"]) if state else 512
-    with local_seed(0):
-        network = AudioNTT2020(n_dims, n_mels=n_mels).eval()
-    if not untrained:
-        load_exactly(network, state, str(checkpoint))
+    network = _network(checkpoint, untrained=untrained, n_mels=n_mels)
+    usual = CVT_LAYERS if isinstance(network, CvT) else LAYERS
     return MaskedExtractor(
         network,
         frontend=_front_end(n_mels, win_length),
         normalise=_Standardise(mean, std),
-        layers=LAYERS if layers is None else layers,
+        layers=usual if layers is None else layers,
         name=(Path(checkpoint).stem if checkpoint else "byol-512") + "-untrained" * untrained,
         device=device,
         dtype=dtype,
@@ -127,19 +136,33 @@ def _front_end(n_mels: int, win_length: int) -> MelSpectrogram:
     )
 
 
-def _read(checkpoint: str | Path | None, untrained: bool, n_mels: int) -> dict[str, Tensor]:
-    if checkpoint is None:
-        if not untrained:
-            raise ValueError("a checkpoint is needed, unless untrained=True")
-        return {}
-    state = read_tensors(checkpoint)
+def _network(checkpoint: str | Path | None, *, untrained: bool, n_mels: int) -> nn.Module:
+    if checkpoint is None and not untrained:
+        raise ValueError("a checkpoint is needed, unless untrained=True")
+    source = str(checkpoint)
+    state = None if checkpoint is None else read_tensors(source)
+    with local_seed(0):
+        network = AudioNTT2020(n_mels=n_mels) if state is None else _fitting(state, n_mels, source)
+    if state is not None and not untrained:
+        load_exactly(network, state, source)
+    return network.eval()
+
+
+def _fitting(state: dict[str, Tensor], n_mels: int, source: str) -> nn.Module:
+    """Return a new network of the architecture and the sizes of a state dict."""
+    if "layers.0.0.weight" in state:
+        try:
+            return CvT(stages_of(state), n_mels=n_mels)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
     first = state.get("fc.0.weight")
     if first is None or first.ndim != 2:
         raise ValueError(
-            f"{checkpoint} is no AudioNTT2020: expected fc.0.weight of shape (n_dims, "
-            f"{WIDTH} n_mels / {REDUCTION}), got names {list(state)[:5]}"
+            f"{source} is neither an AudioNTT2020, which has fc.0.weight of shape (n_dims, "
+            f"{WIDTH} n_mels / {REDUCTION}), nor a CvT, which has layers.0.0.weight; got names "
+            f"{list(state)[:5]}"
         )
     trained_with = first.shape[1] * REDUCTION // WIDTH
     if trained_with != n_mels:
-        raise ValueError(f"{checkpoint} was trained with n_mels={trained_with}, not {n_mels}")
-    return state
+        raise ValueError(f"{source} was trained with n_mels={trained_with}, not {n_mels}")
+    return AudioNTT2020(len(first), n_mels=n_mels)

@@ -6,20 +6,29 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
+def read_tensors(path: str | Path, *, key: str | None = None) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint by name; nothing that it holds is run.
+
+    Parameters
+    ----------
+    path
+        File saved by torch.
+    key
+        Name of the mapping to return, of a file that holds several things by name; by default the
+        file is the mapping.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it holds anything but one mapping of names to tensors.
+        If it, or what it holds as `key`, is anything but one mapping of names to tensors.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a checkpoint saved by torch")
@@ -30,11 +39,20 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         reason = f"it would run {named[1]}" if named else str(error).split("\n", maxsplit=1)[0]
         # Not chained: torch's text tells how to load it all the same.
         raise ValueError(f"{path} is refused, because it is not plain tensors: {reason}") from None
-    except (RuntimeError, EOFError) as error:
+    except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{path} is no readable checkpoint: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path} is refused, because it is not one mapping of names to tensors")
-    return dict(state)
+    part, source = (state, path) if key is None else (_part(state, key, path), f"{path}: {key}")
+    if not isinstance(part, dict) or not all(isinstance(v, Tensor) for v in part.values()):
+        raise ValueError(f"{source} is refused, because it is not one mapping of names to tensors")
+    return dict(part)
+
+
+def _part(state: Any, key: str, path: str | Path) -> Any:
+    names = list(map(str, state)) if isinstance(state, dict) else []
+    if key not in names:
+        held = _few(names) if names else f"a {type(state).__name__}"
+        raise ValueError(f"{path} must hold a state dict as {key!r}; it holds {held}")
+    return state[key]
 
 
 def load_exactly(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

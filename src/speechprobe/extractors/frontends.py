@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from speechprobe._optional import torchaudio
+from speechprobe.extractors.normalise import Normalise
 from speechprobe.extractors.spectral import (
     SpectralFrontEnd,
     centred_in,
@@ -40,6 +41,9 @@ class LogMel(SpectralFrontEnd):
         Points of the Fourier transform, at least the window.
     smallest
         Power below this counts as this.
+    normalise
+        Function (features, lengths) -> features over each signal's own frames, such as
+        `subtract_mean` or `standardise`; none by default.
 
     Raises
     ------
@@ -66,6 +70,7 @@ class LogMel(SpectralFrontEnd):
         hop_seconds: float = 0.010,
         n_fft: int = 1024,
         smallest: float = 1e-10,
+        normalise: Normalise | None = None,
     ) -> None:
         self.n_mels = n_mels
         self.sample_rate = sample_rate
@@ -73,6 +78,7 @@ class LogMel(SpectralFrontEnd):
         self.hop = round(hop_seconds * sample_rate)
         self.n_fft = n_fft
         self.smallest = smallest
+        self.normalise = normalise
         require_fits(self.window, n_fft)
 
     def __repr__(self) -> str:

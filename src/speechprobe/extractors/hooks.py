@@ -17,6 +17,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils.hooks import RemovableHandle
 
 from speechprobe.extractors.base import select_layers
@@ -97,15 +98,17 @@ def module_layers(module: nn.Module, patterns: str | Sequence[str]) -> list[str]
     ValueError
         If a pattern matches nothing; near names are listed.
     """
-    if isinstance(module, nn.DataParallel):
-        raise ValueError(
-            "a network in DataParallel fires every hook once a device; capture module.module"
-        )
-    # Lists and dictionaries of modules never run themselves.
+    for path, part in module.named_modules():
+        if isinstance(part, nn.DataParallel):
+            raise ValueError(
+                f"{path or 'the network'} is in DataParallel, which fires every hook once a device "
+                "with a part of the batch each; capture module.module, the network inside it"
+            )
+    # Containers that never run themselves have no forward; some dictionaries of modules do.
     paths = [
         name
         for name, part in module.named_modules()
-        if name and not isinstance(part, nn.ModuleList | nn.ModuleDict)
+        if name and type(part).forward is not nn.Module.forward
     ]
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     chosen: dict[str, None] = {}
@@ -166,6 +169,8 @@ def first_tensor(value: Any) -> Tensor | None:
     """Return the first tensor inside tuples, lists, mappings and dataclasses, depth first."""
     if isinstance(value, Tensor):
         return value
+    if isinstance(value, PackedSequence):
+        return pad_packed_sequence(value, batch_first=True)[0]
     if isinstance(value, Mapping):
         inside: Iterable[Any] = value.values()
     elif isinstance(value, tuple | list):

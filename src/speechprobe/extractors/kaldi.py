@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from speechprobe._optional import torchaudio
+from speechprobe.extractors.normalise import Normalise
 from speechprobe.extractors.spectral import (
     SpectralFrontEnd,
     frames_inside,
@@ -35,7 +36,7 @@ _FLOOR = torch.finfo(torch.float32).eps
 
 @dataclass(eq=False)
 class KaldiFbank(SpectralFrontEnd):
-    """Kaldi-compatible filter bank, before any mean subtraction.
+    """Kaldi-compatible filter bank, before any mean subtraction unless `normalise` asks for it.
 
     Called with waveforms (B, n_samples) in [-1, 1] it gives (B, T, n_mels); with one array it is
     an extractor whose layer is "fbank".
@@ -60,6 +61,9 @@ class KaldiFbank(SpectralFrontEnd):
         those trained on floats.
     use_log
         Natural logarithm of the power, or the power itself.
+    normalise
+        Function (features, lengths) -> features over each signal's own frames, such as
+        `subtract_mean` or `standardise`; none by default.
 
     Raises
     ------
@@ -73,6 +77,11 @@ class KaldiFbank(SpectralFrontEnd):
     >>> import numpy as np
     >>> KaldiFbank(n_mels=40, window="povey")(np.zeros(16_000, np.float32))["fbank"].shape
     (98, 40)
+
+    The front end of WeSpeaker's networks, each band's mean over the utterance taken away:
+
+    >>> from speechprobe.extractors.normalise import subtract_mean
+    >>> wespeakers = KaldiFbank(80, normalise=subtract_mean)
     """
 
     n_mels: int = 80
@@ -86,6 +95,7 @@ class KaldiFbank(SpectralFrontEnd):
     preemphasis: float = 0.97
     scale: float = 32768.0
     use_log: bool = True
+    normalise: Normalise | None = None
 
     name = "fbank"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from speechprobe import _fingerprint
-from speechprobe.extractors.base import padded
+from speechprobe.extractors.layout import Shapes
 from speechprobe.extractors.module import ModuleExtractor
+from speechprobe.extractors.nets.masking import mask
+from speechprobe.extractors.normalise import Normalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Normalise = Callable[[Tensor, Tensor], Tensor]
 
 
 class FrontEnd(Protocol):
@@ -48,8 +48,17 @@ class MaskedExtractor(ModuleExtractor):
         Waveforms to features; it knows its number of frames.
     normalise
         Function (features, lengths) -> features, over the valid frames of each row.
+    max_frames
+        Feature frames of every signal, whatever its length: what is longer is cut, what is shorter
+        is filled up with zeros behind it, after `normalise`, and all frames count. Whole signals
+        by default.
     layers, name, device, dtype
         As in `ModuleExtractor`.
+
+    Raises
+    ------
+    ValueError
+        If `max_frames` is less than 1.
     """
 
     def __init__(
@@ -60,10 +69,14 @@ class MaskedExtractor(ModuleExtractor):
         layers: str | Sequence[str],
         name: str,
         normalise: Normalise | None = None,
+        max_frames: int | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"max_frames must be at least 1, got {max_frames}")
         self.frontend = frontend
+        self.max_frames = max_frames
         self._normalise = normalise
         super().__init__(
             network,
@@ -78,52 +91,38 @@ class MaskedExtractor(ModuleExtractor):
     def provenance(self) -> dict[str, Any]:
         """What makes the numbers: weights, layers, front end, normalisation."""
         front = [_fingerprint.of_object(each) for each in (self.frontend, self._normalise)]
-        return super().provenance | {"preprocess": front}
+        cut = {} if self.max_frames is None else {"max_frames": self.max_frames}
+        return super().provenance | {"preprocess": front} | cut
+
+    def _dry_run(self, n_signals: int, n_samples: int) -> Shapes:
+        # With a fixed number of frames no axis would grow with the signal.
+        most, self.max_frames = self.max_frames, None
+        try:
+            return super()._dry_run(n_signals, n_samples)
+        finally:
+            self.max_frames = most
+
+    def _groups(self, lengths: list[int]) -> list[list[int]]:
+        return [list(range(len(lengths)))] if self.max_frames else super()._groups(lengths)
+
+    def _lengths(self, layer: str, extent: int, samples: list[int]) -> list[int]:
+        if self.max_frames:
+            return [extent] * len(samples)
+        return super()._lengths(layer, extent, samples)
+
+    def _count(self, layer: str, extent: int, n_samples: int) -> int:
+        return extent if self.max_frames else super()._count(layer, extent, n_samples)
 
     def _inputs(self, signals: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
-        waveforms = padded(signals).to(self.device, non_blocking=True)
+        waveforms = self._waveforms(signals)
         samples = [len(signal) for signal in signals]
         features = self.frontend(waveforms, torch.tensor(samples, device=self.device))
         lengths = torch.tensor([self.frontend.n_frames(n) for n in samples], device=self.device)
         if self._normalise is not None:
             features = self._normalise(features, lengths)
-        return features, lengths
-
-
-def subtract_mean(features: Tensor, lengths: Tensor) -> Tensor:
-    """Subtract each band's mean over the valid frames of each row.
-
-    Parameters
-    ----------
-    features
-        Shape (B, T, n_mels).
-    lengths
-        Shape (B,).
-
-    Examples
-    --------
-    >>> subtract_mean(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2]))[0, :2, 0]
-    tensor([-1.,  1.])
-    """
-    return features - _moments(features, lengths)[0]
-
-
-def standardise(features: Tensor, lengths: Tensor, *, eps: float = 1e-5) -> Tensor:
-    """Bring each band to mean 0 and variance 1 over the valid frames of each row.
-
-    The variance is divided by n and `eps` added to it, as in torch's instance norm.
-
-    Examples
-    --------
-    >>> standardise(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2]), eps=0)[0, :2, 0]
-    tensor([-1.,  1.])
-    """
-    mean, variance = _moments(features, lengths)
-    return (features - mean) / (variance + eps).sqrt()
-
-
-def _moments(features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    inside = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
-    weights = inside[..., None].to(features) / lengths[:, None, None]
-    mean = (features * weights).sum(1, keepdim=True)
-    return mean, ((features - mean).square() * weights).sum(1, keepdim=True)
+        if self.max_frames is None:
+            return features, lengths
+        features, lengths = features[:, : self.max_frames], lengths.clamp(max=self.max_frames)
+        missing = self.max_frames - features.shape[1]
+        filled = torch.nn.functional.pad(mask(features.mT, lengths), (0, missing)).mT
+        return filled, torch.full_like(lengths, self.max_frames)

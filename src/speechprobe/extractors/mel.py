@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from speechprobe._optional import torchaudio
+from speechprobe.extractors.normalise import Normalise
 from speechprobe.extractors.spectral import (
     SpectralFrontEnd,
     centred_in,
@@ -59,6 +60,9 @@ class MelSpectrogram(SpectralFrontEnd):
         Share of the sample before that is subtracted; the one before the first is the second.
     log_offset
         Added to the power before the natural logarithm; None gives the power itself.
+    normalise
+        Function (features, lengths) -> features over each signal's own frames, such as
+        `subtract_mean` or `standardise`; none by default.
 
     Raises
     ------
@@ -78,9 +82,13 @@ class MelSpectrogram(SpectralFrontEnd):
     ...     log_offset=torch.finfo(torch.float32).eps,
     ... )
 
-    That of voxceleb_trainer's V2, before its instance norm (Heo et al., 2020):
+    That of voxceleb_trainer's V2 (Heo et al., 2020), whose instance norm is `standardise`:
 
-    >>> v2 = MelSpectrogram(64, n_fft=512, window="hamming", preemphasis=0.97, log_offset=1e-6)
+    >>> from speechprobe.extractors.normalise import standardise
+    >>> v2 = MelSpectrogram(
+    ...     64, n_fft=512, window="hamming", preemphasis=0.97, log_offset=1e-6,
+    ...     normalise=standardise,
+    ... )
     """
 
     n_mels: int = 80
@@ -96,6 +104,7 @@ class MelSpectrogram(SpectralFrontEnd):
     mel_scale: Literal["htk", "slaney"] = "htk"
     preemphasis: float = 0.0
     log_offset: float | None = None
+    normalise: Normalise | None = None
 
     name = "mel"
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from speechprobe._optional import torchaudio
 from speechprobe.extractors.mel import MelSpectrogram
+from speechprobe.extractors.normalise import Normalise
 from speechprobe.extractors.spectral import SpectralFrontEnd, plain_tensors
 
 # Below this power decibels stop, as in torchaudio.
@@ -38,11 +39,15 @@ class MFCC(SpectralFrontEnd):
         The spectrogram; `MelSpectrogram()` by default.
     top_db
         Decibels below the loudest value of a signal that count; None for all.
+    normalise
+        Function (features, lengths) -> features over each signal's own frames, such as
+        `subtract_mean` or `standardise`; none by default.
 
     Raises
     ------
     ValueError
-        If there are more coefficients than bands, or a signal is too short for `mel`.
+        If there are more coefficients than bands, `mel` is normalised, or a signal is too short
+        for it.
 
     Examples
     --------
@@ -56,6 +61,7 @@ class MFCC(SpectralFrontEnd):
     _: KW_ONLY
     mel: MelSpectrogram = field(default_factory=MelSpectrogram)
     top_db: float | None = 80.0
+    normalise: Normalise | None = None
     sample_rate: int = field(init=False, repr=False)
 
     name = "mfcc"
@@ -65,6 +71,10 @@ class MFCC(SpectralFrontEnd):
         if not 0 < self.n_mfcc <= self.mel.n_mels:
             raise ValueError(
                 f"n_mfcc must be from 1 to the {self.mel.n_mels} bands of mel, got {self.n_mfcc}"
+            )
+        if self.mel.normalise is not None:
+            raise ValueError(
+                "mel must not be normalised, its logarithm is taken here; give normalise to MFCC"
             )
 
     def n_frames(self, n_samples: int) -> int:

@@ -4,35 +4,28 @@ Padding
 -------
 A padded batch often gives other numbers than single signals (group norms, convolutions whose
 borders see the padding, attention without a mask). Before the first batch of unequal lengths, the
-extractor runs two noises of 0.6 and 1.1 s alone and padded together. Where every layer agrees to
+extractor runs three noises of 0.6 to 1.1 s alone and padded together. Where every layer agrees to
 1e-4 relative, batches are padded and only the valid frames pooled; elsewhere signals of equal
 length are batched and all others run alone. Both ways, a stored vector is the one-signal vector.
 """
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechprobe import _fingerprint
-from speechprobe.extractors.base import padded, relative_error
+from speechprobe import _fingerprint, pooling
+from speechprobe.extractors.compiling import compiled_forwards
 from speechprobe.extractors.describe import table_of_layers
-from speechprobe.extractors.hooks import capture, module_layers, require_eval
-from speechprobe.extractors.layout import Layout, Shapes, find_axes, with_arithmetic
-from speechprobe.extractors.padding import (
-    TOLERANCE,
-    copied,
-    measure_padding,
-    noise,
-    why_not_pad,
-)
+from speechprobe.extractors.memory import Fitting
+from speechprobe.extractors.padding import TOLERANCE, measure_padding, noise, why_not_pad
+from speechprobe.extractors.reducing import kept, require_finite
+from speechprobe.extractors.running import HookedNetwork
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +36,7 @@ if TYPE_CHECKING:
     Signals = Sequence[NDArray[np.float32]]
 
 
-class ModuleExtractor:
+class ModuleExtractor(HookedNetwork):
     """Layers of any `torch.nn.Module`.
 
     Where time and batch lie in each layer is found by dry runs on noise of about a second, and so
@@ -66,7 +59,9 @@ class ModuleExtractor:
     device
         Where to run; the network is moved there. Where it is by default.
     dtype
-        Type for autocast (`torch.bfloat16`, ...); none by default. Pooling stays in float32.
+        Type for autocast (`torch.bfloat16`, ...); none by default. Pooling stays in float32, and
+        a layer that overflows is an error. Batches then agree with single signals as far as the
+        type's rounding goes; whether padding is exact is measured in float32.
     padding
         "measure" pads only where that is measured to be exact, "never" does not pad, "allow" pads
         in any case and keeps the measured error in the provenance.
@@ -112,68 +107,23 @@ class ModuleExtractor:
     ) -> None:
         if padding not in ("measure", "never", "allow"):
             raise ValueError(f"padding must be 'measure', 'never' or 'allow', got {padding!r}")
-        require_eval(module)
-        self.module = module if device is None else module.to(device)
-        self.sample_rate = int(sample_rate)
-        self.name = name or type(module).__name__
+        super().__init__(
+            module,
+            layers=layers,
+            sample_rate=sample_rate,
+            preprocess=preprocess,
+            name=name,
+            device=device,
+            dtype=dtype,
+        )
         self.padding = padding
         self.padding_error: dict[str, float] | None = None
-        self._names = module_layers(module, layers)
-        self._preprocess = preprocess
-        self._dtype = dtype
-
-    @cached_property
-    def _layouts(self) -> dict[str, Layout]:
-        return self._find_layouts()
-
-    def _find_layouts(self) -> dict[str, Layout]:
-        try:
-            layouts = find_axes(self._dry_run, self.sample_rate)
-        except (RuntimeError, TypeError, IndexError) as error:
-            raise ValueError(
-                f"{self.name}: a dry run on noise failed: {error}. Unless `preprocess` makes other "
-                "input, the network is given waveforms (n_signals, n_samples); for one channel "
-                "axis give preprocess=lambda waveforms: waveforms[:, None]"
-            ) from error
-        folded = {layer: layout for layer, layout in layouts.items() if layout.is_folded}
-        if folded:
-            self._require_signal_by_signal(folded)
-        return layouts
-
-    def _require_signal_by_signal(self, folded: Mapping[str, Layout]) -> None:
-        """Raise if frames that share an axis with the signals are not in the order of these."""
-        sounds = [noise(self.sample_rate + k)[: self.sample_rate] for k in range(2)]
-
-        def first(n_signals: int) -> Callable[[str, Tensor], Any]:
-            return lambda layer, output: (
-                copied(folded[layer].frames(output, n_signals)[0]) if layer in folded else None
-            )
-
-        alone, together = self._run(sounds[:1], first(1)), self._run(sounds, first(2))
-        for layer in folded:
-            error = relative_error(together[layer].ravel(), alone[layer].ravel())
-            if error > TOLERANCE:
-                raise ValueError(
-                    f"layer {layer!r}: frames and signals share one axis, but not signal by signal "
-                    f"(relative error {error:.1e}); leave it out or capture a module around it"
-                )
-
-    @cached_property
-    def _arithmetic(self) -> dict[str, Layout] | None:
-        if all(layout.stride or layout.time_axis is None for layout in self._layouts.values()):
-            return self._layouts
-        return with_arithmetic(self._layouts, self._dry_run, self.sample_rate)
+        self._fitting = Fitting()
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers in depth order."""
         return tuple(self._layouts)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network runs."""
-        first = next(self.module.parameters(), None)
-        return torch.device("cpu") if first is None else first.device
 
     def describe(self) -> pd.DataFrame:
         """Return a table of the layers, in depth order.
@@ -210,6 +160,31 @@ class ModuleExtractor:
             sample_rate=self.sample_rate,
             final_norm=self._final_norm,
         )
+
+    def compile(self, *, backend: str = "inductor") -> None:
+        """Let `torch.compile` compile the captured modules, from now on.
+
+        The first batch takes longer, for tens of seconds; vectors change by rounding. Outside
+        the extractor the network runs as before.
+
+        Parameters
+        ----------
+        backend
+            As in `torch.compile`.
+
+        Examples
+        --------
+        >>> net = nn.Sequential(nn.Conv1d(1, 4, 400, stride=160), nn.ReLU()).eval()
+        >>> extractor = ModuleExtractor(
+        ...     net, layers="*", sample_rate=16_000, preprocess=lambda waveforms: waveforms[:, None]
+        ... )
+        >>> extractor.compile(backend="eager")
+        >>> extractor(np.zeros(16_000, np.float32))["1"].shape
+        (98, 4)
+        """
+        _ = self._layouts  # found on the network as it is
+        self._compiled = compiled_forwards(self.module, self._names, backend=backend)
+        self.padding_error = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self._names)} layers)"
@@ -255,8 +230,10 @@ class ModuleExtractor:
         captured = self._run([signal], reduce)
         return {layer: captured[layer].cpu().numpy() for layer in layouts}
 
-    def extract_batch(self, signals: Signals, pool: Pooling) -> dict[str, NDArray[np.float32]]:
+    def extract_batch(self, signals: Signals, pool: Pooling) -> dict[str, Any]:
         """Return the pooled layers of several signals, each as if it were alone.
+
+        A batch that does not fit into memory is halved, and later ones are cut to that size.
 
         Parameters
         ----------
@@ -268,13 +245,25 @@ class ModuleExtractor:
         Returns
         -------
         layers
-            {layer: (n_signals, n_dims')}, float32, in depth order.
+            {layer: (n_signals, n_dims')}, float32, in depth order; for a ragged pooling a list
+            of n_signals arrays (n_rows, n_dims').
+
+        Raises
+        ------
+        ValueError
+            If a signal is too short for a layer, or a layer overflows under autocast.
+        MemoryError
+            If a signal alone does not fit into memory.
         """
-        groups = self._groups([len(signal) for signal in signals])
-        pooled = [self._pool([signals[row] for row in rows], pool) for rows in groups]
-        order = np.argsort(np.concatenate(groups))
+        lengths = [len(signal) for signal in signals]
+        parts = [
+            part
+            for rows in self._groups(lengths)
+            for part in self._fitting.run(rows, lengths, lambda few: self._pool(signals, few, pool))
+        ]
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
         return {
-            layer: torch.cat([part[layer] for part in pooled]).cpu().numpy()[order]
+            layer: pooling.join([pooled[layer] for _, pooled in parts], order)
             for layer in self._layouts
         }
 
@@ -284,75 +273,31 @@ class ModuleExtractor:
             return [list(range(len(lengths)))]
         return [[k for k, n in enumerate(lengths) if n == same] for same in sorted(set(lengths))]
 
-    def _pool(self, signals: Signals, pool: Pooling) -> dict[str, Tensor]:
-        layouts, samples = self._layouts, [len(signal) for signal in signals]
-        ragged = len(set(samples)) > 1
+    def _pool(self, signals: Signals, rows: list[int], pool: Pooling) -> dict[str, Any]:
+        layouts, chosen = self._layouts, [signals[row] for row in rows]
+        samples = [len(signal) for signal in chosen]
+        # Found before the hooks are set: it may take dry runs.
+        rates = {layer: self._frame_rate(layer) if hasattr(pool, "at") else None
+                 for layer in layouts}  # fmt: skip
+        sums: dict[str, Tensor] = {}
 
-        def reduce(layer: str, output: Tensor) -> Tensor:
-            frames = layouts[layer].frames(output, len(signals))
-            extent = frames.shape[1]
-            lengths = [
-                min(extent, self._known(layer).n_frames(n)) if ragged else
-                self._count(layer, extent, n) for n in samples
-            ]  # fmt: skip
-            if min(lengths) < 1:
-                raise ValueError(
-                    f"a signal of {min(samples)} samples is too short for layer {layer!r} of "
-                    f"{self.name}: it gives no frame"
-                )
-            return pool(frames, torch.tensor(lengths)).float()
+        def reduce(layer: str, output: Tensor) -> Any:
+            frames = layouts[layer].frames(output, len(chosen))
+            lengths = torch.tensor(self._lengths(layer, frames.shape[1], samples))
+            if self._dtype is not None:
+                sums[layer] = pooling.mean(frames, lengths).sum(1)
+            own = pooling.bind(pool, rows, rates[layer])
+            return kept(own(frames, lengths), frames)
 
-        return self._run(signals, reduce)
-
-    def _known(self, layer: str) -> Layout:
-        if self._arithmetic is None:
-            raise ValueError(
-                f"{self.name}: the number of frames of layer {layer!r} follows no rule"
-            )
-        return self._arithmetic[layer]
-
-    def _count(self, layer: str, extent: int, n_samples: int) -> int:
-        # Alone, every frame is valid, unless the network pads to a window of its own.
-        layout = self._layouts[layer]
-        known = layout.stride and layout.time_axis is not None
-        return max(1, min(extent, layout.n_frames(n_samples))) if known else extent
-
-    def _run(self, signals: Signals, reduce: Callable[[str, Tensor], Any]) -> dict[str, Any]:
-        with torch.inference_mode(), self._autocast(), capture(
-            self.module, self._names, reduce
-        ) as captured:  # fmt: skip
-            self._forward(self._inputs(signals))
-        return captured
-
-    def _inputs(self, signals: Signals) -> Any:
-        batch = padded(signals).to(self.device, non_blocking=True)
-        return batch if self._preprocess is None else self._preprocess(batch)
-
-    def _forward(self, inputs: Any) -> None:
-        if isinstance(inputs, Mapping):
-            self.module(**inputs)
-        elif isinstance(inputs, tuple):
-            self.module(*inputs)
-        else:
-            self.module(inputs)
-
-    @contextlib.contextmanager
-    def _autocast(self) -> Iterator[None]:
-        if self._dtype is None:
-            yield
-        else:
-            with torch.autocast(self.device.type, self._dtype):
-                yield
-
-    def _dry_run(self, n_signals: int, n_samples: int) -> Shapes:
-        sounds = [noise(n_samples) for _ in range(n_signals)]
-        return self._run(sounds, lambda _layer, output: tuple(output.shape))
+        pooled = self._run(chosen, reduce)
+        require_finite(sums, samples, self.name, self._dtype)
+        return pooled
 
     def _may_pad(self) -> bool:
         if self.padding == "never":
             return False
         if self.padding_error is None:
-            self.padding_error = measure_padding(self, self._run, self._layouts, self.sample_rate)
+            self.padding_error = self._measure_padding()
             reason = why_not_pad(self.padding_error, has_rule=self._arithmetic is not None)
             if reason and (self.padding == "measure" or self._arithmetic is None):
                 warnings.warn(
@@ -362,3 +307,11 @@ class ModuleExtractor:
                 )
         exact = max(self.padding_error.values()) <= TOLERANCE
         return (exact or self.padding == "allow") and self._arithmetic is not None
+
+    def _measure_padding(self) -> dict[str, float]:
+        # In float32 in any case: the rounding of half precision would hide what padding does.
+        dtype, self._dtype = self._dtype, None
+        try:
+            return measure_padding(self, self._run, self._layouts, self.sample_rate)
+        finally:
+            self._dtype = dtype

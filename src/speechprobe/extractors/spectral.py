@@ -3,7 +3,8 @@
 Called with waveforms, a tensor (B, n_samples), a front end gives features (B, T, n_dims) for a
 network; called with one signal, an array (n_samples,), it is an extractor with one layer. A padded
 batch gives each row what it gives alone, in the row's own `n_frames(n_samples)` frames; frames
-beyond those hold anything. Float64 waveforms give float64 features (`LogMel` excepted), all others
+beyond those hold anything. A front end may normalise its features over each row's own frames.
+Float64 waveforms give float64 features (`LogMel` excepted), all others
 float32, also under autocast.
 
 ================  ==================  ===================  ==================  ===================
@@ -21,13 +22,15 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from speechprobe import pooling
 from speechprobe.extractors.base import padded
+from speechprobe.extractors.normalise import Normalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,10 +52,13 @@ class SpectralFrontEnd(ABC):
         Name of the one layer.
     sample_rate : int
         Samples per second.
+    normalise : callable or None
+        What is done to the features over each row's own frames.
     """
 
     name: str
     sample_rate: int
+    normalise: Normalise | None = None
 
     @overload
     def __call__(self, signal: Tensor, n_samples: Tensor | None = None) -> Tensor: ...
@@ -90,12 +96,25 @@ class SpectralFrontEnd(ABC):
 
     def extract_batch(
         self, signals: Sequence[NDArray[np.float32]], pool: Pooling
-    ) -> dict[str, NDArray[np.float32]]:
-        """Return {name: (n_signals, n_dims')}, pooled over each signal's own frames."""
+    ) -> dict[str, Any]:
+        """Return {name: (n_signals, n_dims')}, pooled over each signal's own frames.
+
+        A list of n_signals arrays (n_rows, n_dims') if the pooling is ragged.
+        """
         lengths = torch.tensor([self.n_frames(len(signal)) for signal in signals])
         n_samples = torch.tensor([len(signal) for signal in signals])
         features = self._of_waveforms(_batch(signals), n_samples)
-        return {self.name: pool(features, lengths).numpy()}
+        rows = range(len(signals))
+        own = pooling.bind(pool, rows, self.frame_rate)
+        return {self.name: pooling.join([own(features, lengths)], rows)}
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        # A hop is a whole number of samples, and over this stretch the edges do not count.
+        stretch = 1000 * self.sample_rate
+        hop = round(stretch / (self.n_frames(2 * stretch) - self.n_frames(stretch)))
+        return self.sample_rate / hop
 
     @abstractmethod
     def n_frames(self, n_samples: int) -> int:
@@ -121,7 +140,16 @@ class SpectralFrontEnd(ABC):
         # Half precision of a network must not reach its front end.
         exact = torch.is_autocast_enabled(kind) if kind != "meta" else False
         with torch.autocast(kind, enabled=False) if exact else contextlib.nullcontext():
-            return self._features(wide, n_samples)
+            features = self._features(wide, n_samples)
+            if self.normalise is None:
+                return features
+            return self.normalise(features, self._lengths(features, n_samples))
+
+    def _lengths(self, features: Tensor, n_samples: Tensor | None) -> Tensor:
+        """Return how many frames (B, T, n_dims) are each row's own, (B,)."""
+        n_rows, most, _ = features.shape
+        own = [most] * n_rows if n_samples is None else map(self.n_frames, n_samples.tolist())
+        return torch.tensor(list(own), device=features.device)
 
 
 def frames_inside(n_samples: int, window: int, hop: int) -> int:

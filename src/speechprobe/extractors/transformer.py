@@ -1,37 +1,50 @@
-"""Speech transformers from Hugging Face: Whisper's encoder, wav2vec 2.0, HuBERT, WavLM, ...
+"""Speech transformers from Hugging Face: wav2vec 2.0 and its kin, w2v-BERT, Whisper, AST.
+
+Known families: wav2vec 2.0 (base, large, XLS-R, MMS), HuBERT, WavLM, data2vec-audio, UniSpeech,
+UniSpeech-SAT, wav2vec 2.0 conformer, SEW, SEW-D, w2v-BERT 2.0, Whisper's encoder and the audio
+spectrogram transformer. Parts are found by their structure, so others may work as well.
 
 Conventions
 -----------
-Layers are module paths. ``layers.0:input`` is what enters the first block (the stem plus
-positions: `hidden_states[0]` of the library), ``layers.k`` what block k gives out, ``layer_norm``
-what leaves the final norm. For Whisper the library's `hidden_states` are ``layers.0:input``,
-``layers.0`` to the last block but one, and ``layer_norm``; the last block before the norm, which
-it does not return, is there as well.
+Layers are module paths, as the library names them. ``encoder.layers.0:input`` is what enters the
+first block (the stem plus positions), ``encoder.layers.k`` what block k gives out,
+``encoder.layer_norm`` what leaves the final norm, where one follows the blocks. The library's
+`hidden_states` but the last are the input of block 0 and every block but the last. Its
+`last_hidden_state` is the last block where no norm follows, and otherwise the final norm (wav2vec
+2.0 large and its kin, conformer, Whisper, AST); the last block before that norm, which the library
+gives for AST alone, is a layer here. For SEW and SEW-D it is neither, but the last block upsampled
+to twice the frame rate (``encoder.upsample``).
 
-Whisper always sees 30 s; only the frames of the signal itself, ceil(n_samples / 320), are pooled.
+Each signal is normalised by the feature extractor saved with the model, once, and alone. A mask is
+given only where that feature extractor wants one. `transformer_inputs` says which frames are those
+of a signal.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from speechprobe._optional import require
-from speechprobe.extractors.layout import Layout
+from speechprobe.extractors.layout import Layout, with_arithmetic
 from speechprobe.extractors.module import ModuleExtractor
-from speechprobe.extractors.untrained import local_seed
+from speechprobe.extractors.padding import noise
+from speechprobe.extractors.transformer_inputs import Window, front_end
+from speechprobe.extractors.transformer_layers import find_final_norm, frame_rules, named_layers
+from speechprobe.extractors.transformer_loading import (
+    find_folder,
+    load_features,
+    load_network,
+    of_network,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# Only training uses it, so some checkpoints leave it out.
-_HARMLESS = {"masked_spec_embed"}
 
 
 class TransformerExtractor(ModuleExtractor):
@@ -39,12 +52,16 @@ class TransformerExtractor(ModuleExtractor):
 
     Parameters
     ----------
-    path
-        A folder as `save_pretrained` writes it (with its `preprocessor_config.json`), or the name
-        of a repository of the hub.
+    model
+        A folder as `save_pretrained` writes it (with its `preprocessor_config.json`), the name of a
+        repository of the hub, which is fetched once, or a network of the library in eval mode. The
+        feature extractor of a network is that of the folder or repository it was loaded from, and
+        its family's with default settings where it comes from none.
     layers
-        Module paths or patterns; by default the input of the first block, every block, and the
-        final norm where it comes after the blocks.
+        Parts of the network by name, module paths or patterns, in any mix. "blocks", the default:
+        the input of the first block, every block, and the final norm where it comes after the
+        blocks. "conv": each layer of the convolutional stem. "attention" and "feed_forward": what
+        each block's attention and feed-forward network give out, before they are added.
     name
         Short name; the folder's by default.
     device, dtype, padding
@@ -52,28 +69,48 @@ class TransformerExtractor(ModuleExtractor):
     untrained
         The same architecture with fresh random weights (seed 0).
     revision
-        Revision of the hub's repository.
+        Branch, tag or commit of the hub's repository.
+
+    Attributes
+    ----------
+    max_seconds : float or None
+        The longest signal, for networks that see one window: 30 s for Whisper, 10.24 s for AST.
 
     Raises
     ------
     ImportError
         If transformers is not installed.
+    FileNotFoundError
+        If there is no such folder or repository, or it lacks settings or weights.
     ValueError
         If the folder holds weights of other names than the network needs, which the library
-        would fill with random numbers.
+        would fill with random numbers; if a file of weights holds more than tensors; or if the
+        network needs code of the repository.
 
     Examples
     --------
-    >>> extractor = TransformerExtractor("openai/whisper-base")  # doctest: +SKIP
-    >>> extractor.layers  # doctest: +SKIP
-    ('layers.0:input', 'layers.0', ..., 'layers.5', 'layer_norm')
+    A tiny network with random weights; ``TransformerExtractor("openai/whisper-base")`` is a trained
+    one.
+
+    >>> import tempfile
+    >>> from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
+    >>> folder = tempfile.mkdtemp()
+    >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "conv_dim": [8] * 7}
+    >>> config = Wav2Vec2Config(num_hidden_layers=2, num_attention_heads=2, **sizes)
+    >>> config.save_pretrained(folder)
+    >>> _ = Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    >>> extractor = TransformerExtractor(folder, untrained=True)
+    >>> extractor.layers
+    ('encoder.layers.0:input', 'encoder.layers.0', 'encoder.layers.1')
+    >>> extractor(np.zeros(16_000, np.float32))["encoder.layers.1"].shape
+    (49, 16)
     """
 
     def __init__(
         self,
-        path: str | Path,
+        model: str | Path | nn.Module,
         *,
-        layers: str | Sequence[str] | None = None,
+        layers: str | Sequence[str] = "blocks",
         name: str | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -82,151 +119,76 @@ class TransformerExtractor(ModuleExtractor):
         revision: str | None = None,
     ) -> None:
         transformers = require("transformers", extra="transformers")
-        if str(path).count("/") != 1 and not Path(path).is_dir():
-            raise FileNotFoundError(
-                f"{path}: no such folder; expected one with config.json, weights and "
-                "preprocessor_config.json, or the name of a hub repository, such as "
-                "'openai/whisper-base'"
+        network: Any
+        if isinstance(model, nn.Module):
+            network, features, path = of_network(
+                transformers, model, untrained=untrained, revision=revision
             )
-        source = {"pretrained_model_name_or_path": str(path), "revision": revision}
-        self._features = transformers.AutoFeatureExtractor.from_pretrained(**source)
-        network = _load(transformers, source, untrained=untrained).eval()
-        self._window = _window_samples(self._features)
-        suffix = "-untrained" if untrained else ""
+        else:
+            folder = find_folder(model, revision=revision, weights=not untrained)
+            network = load_network(transformers, folder, untrained=untrained)
+            features, path = load_features(transformers, folder), Path(model)
+        self._front = front_end(features, network.config, frame_rules(network))
+        final_norm = find_final_norm(network, self._front([noise(self._front.sample_rate)]))
         super().__init__(
             network,
-            layers=_default_layers(network) if layers is None else layers,
-            sample_rate=self._features.sampling_rate,
-            name=name or Path(path).name + suffix,
+            layers=named_layers(network, layers, final_norm=final_norm),
+            sample_rate=self._front.sample_rate,
+            name=name or path.name + ("-untrained" if untrained else ""),
             device=device,
             dtype=dtype,
             padding=padding,
         )
-        self.max_seconds = self._window / self.sample_rate if self._window else None
-        self._final_norm = _find_final_norm(network)
+        self._final_norm = final_norm
+        longest = self._front.max_samples
+        self.max_seconds = longest / self.sample_rate if longest else None
 
     @property
     def provenance(self) -> dict[str, Any]:
         """What makes the numbers: weights, layers, front end, padding."""
-        settings = self._features.to_dict()
+        settings = self._front.features.to_dict()
         plain = {
             key: value for key, value in settings.items() if isinstance(value, str | int | float)
         }
         return super().provenance | {"preprocess": plain}
 
     def _find_layouts(self) -> dict[str, Layout]:
-        return self._find_windowed() if self._window else super()._find_layouts()
+        if isinstance(self._front, Window):
+            shapes = self._dry_run(2, self.sample_rate)
+            return {layer: self._front.window_layout(layer, x) for layer, x in shapes.items()}
+        # Finding the arithmetic by dry runs alone takes half a minute for large networks. The rules
+        # of these are known, and two dry runs tell which layer follows which.
+        lengths = (self.sample_rate, 4 * self.sample_rate // 3 + 7)
+        seen = {n: self._dry_run(1, n) for n in lengths}
+        layouts = {
+            layer: self._front.layout(layout, {n: seen[n][layer] for n in lengths})
+            for layer, layout in super()._find_layouts().items()
+        }
+        rest = {layer: each for layer, each in layouts.items()
+                if each.time_axis is not None and not each.stride}  # fmt: skip
+        return layouts | (with_arithmetic(rest, self._dry_run, self.sample_rate) or {})
 
-    def _find_windowed(self) -> dict[str, Layout]:
-        """Find the time axis of a network that pads every signal to one window."""
-        shapes = self._dry_run(2, self.sample_rate)
-        rate = self._features.nb_max_frames
-        return {layer: _windowed(layer, shape, rate, self._window)
-                for layer, shape in shapes.items()}  # fmt: skip
-
-    def _inputs(self, signals: Sequence[NDArray[np.float32]]) -> Any:
+    def _inputs(self, signals: Sequence[NDArray[np.float32]]) -> dict[str, Tensor]:
         for signal in signals:
-            if self._window and len(signal) > self._window:
-                raise ValueError(
-                    f"{self.name} sees {self.max_seconds:g} s, a signal has "
-                    f"{len(signal) / self.sample_rate:.1f} s; leave longer ones out"
-                )
-        padding = {} if self._window else {"padding": True}
-        arrays = [np.asarray(signal, np.float32) for signal in signals]
-        inputs = self._features(
-            arrays, sampling_rate=self.sample_rate, return_tensors="pt", **padding
-        )
+            self._require_length(len(signal))
+        inputs = self._front(signals)
         return {key: value.to(self.device) for key, value in inputs.items()}
 
+    def _forward(self, inputs: Any) -> None:
+        # Some versions of the library draw for LayerDrop in eval mode, too.
+        with torch.random.fork_rng(devices=[]):
+            super()._forward(inputs)
 
-def _load(transformers: Any, source: Mapping[str, Any], *, untrained: bool) -> nn.Module:
-    config = transformers.AutoConfig.from_pretrained(**source)
-    kind = _class_of(transformers, config)
-    # Loading draws random numbers too, before the weights replace them.
-    with local_seed(0):
-        if untrained:
-            network = (kind.from_config if hasattr(kind, "from_config") else kind)(config)
-        else:
-            network, info = kind.from_pretrained(**source, output_loading_info=True)
-    if not untrained:
-        _require_all_weights(info, source["pretrained_model_name_or_path"])
-    has_decoder = getattr(config, "is_encoder_decoder", False) and hasattr(network, "get_encoder")
-    encoder: nn.Module = network.get_encoder() if has_decoder else network
-    return encoder.float()
-
-
-def _class_of(transformers: Any, config: Any) -> Any:
-    """Return the class that the weights were saved from, if it is a bare encoder, or AutoModel."""
-    saved = (config.architectures or [""])[0]
-    if not saved.endswith("Encoder"):
-        return transformers.AutoModel
-    family = config.model_type.replace("-", "_")
-    module = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
-    return getattr(module, saved)
-
-
-def _require_all_weights(info: Mapping[str, Any], path: str) -> None:
-    missing = [key for key in info["missing_keys"] if key.split(".")[-1] not in _HARMLESS]
-    if missing or info.get("mismatched_keys"):
-        lost = missing or list(info["mismatched_keys"])
-        unexpected = list(info["unexpected_keys"])
-        raise ValueError(
-            f"{path}: {len(lost)} weights of the network are not in the files, first {lost[0]!r}, "
-            f"and would be random; the files hold {len(unexpected)} other weights"
-            + (f", first {unexpected[0]!r}" if unexpected else "")
-            + ". Check that `architectures` in config.json names the class that was saved"
-        )
-
-
-def _window_samples(features: Any) -> int:
-    """Return the samples that every signal is padded to, or 0 where there is no fixed window."""
-    return int(features.n_samples) if hasattr(features, "nb_max_frames") else 0
-
-
-def _windowed(layer: str, shape: tuple[int, ...], n_frames: int, window: int) -> Layout:
-    axes = [
-        axis for axis, size in enumerate(shape) if axis > 0 and size in (n_frames, n_frames // 2)
-    ]
-    if len(axes) != 1:
-        raise ValueError(
-            f"layer {layer!r}: expected one time axis of {n_frames} or {n_frames // 2} frames in "
-            f"the shape {shape}; leave it out or capture a module around it"
-        )
-    stride = window // shape[axes[0]]
-    return Layout(0, axes[0], stride=stride, offset=stride - 1)
-
-
-def _default_layers(network: nn.Module) -> list[str]:
-    blocks = _blocks(network)
-    if blocks is None:
-        raise ValueError(
-            f"{type(network).__name__} has no stack of like blocks; name the layers yourself"
-        )
-    norm = _find_final_norm(network)
-    return [f"{blocks}.0:input", f"{blocks}.*", *([norm] if norm else [])]
-
-
-def _blocks(network: nn.Module) -> str | None:
-    """Return where the transformer blocks are: the stack of like parts with the most parameters."""
-    sizes = {
-        path: sum(p.numel() for p in part.parameters())
-        for path, part in network.named_modules()
-        if isinstance(part, nn.ModuleList) and len({type(block) for block in part}) == 1
-    }
-    return max(sizes, key=sizes.__getitem__) if sizes else None
-
-
-def _find_final_norm(network: nn.Module) -> str | None:
-    blocks = _blocks(network)
-    if blocks is None:
-        return None
-    parent, _, _ = blocks.rpartition(".")
-    norm = f"{parent}.layer_norm" if parent else "layer_norm"
-    return norm if _norm_comes_last(network, norm) else None
-
-
-def _norm_comes_last(network: nn.Module, path: str) -> bool:
-    """Say whether the norm beside the blocks follows them (pre-norm networks) or precedes them."""
-    config: Any = network.config
-    pre_norm = getattr(config, "do_stable_layer_norm", config.model_type == "whisper")
-    return bool(pre_norm) and any(name == path for name, _ in network.named_modules())
+    def _require_length(self, n_samples: int) -> None:
+        shortest, longest = self._front.min_samples, self._front.max_samples
+        if n_samples < shortest:
+            raise ValueError(
+                f"a signal of {n_samples} samples is too short for {self.name}, which needs "
+                f"{shortest} ({1000 * shortest / self.sample_rate:.0f} ms) for one frame"
+            )
+        if longest and n_samples > longest:
+            raise ValueError(
+                f"{self.name} sees {self.max_seconds:g} s, a signal has "
+                f"{n_samples / self.sample_rate:.1f} s; wrap it in speechprobe.extractors."
+                f"Windowed(extractor, window_seconds={self.max_seconds:g})"
+            )

@@ -26,10 +26,11 @@ import torch
 from torch import Tensor, nn
 
 from speechprobe.extractors.checkpoints import load_exactly, read_tensors
-from speechprobe.extractors.masked import MaskedExtractor, standardise
+from speechprobe.extractors.masked import MaskedExtractor
 from speechprobe.extractors.mel import MelSpectrogram
 from speechprobe.extractors.nets.vggvox import SHORTEST, VGGVox
 from speechprobe.extractors.nets.voxceleb import ResNetSE34L, ResNetSE34V2
+from speechprobe.extractors.normalise import standardise
 from speechprobe.extractors.untrained import local_seed
 
 if TYPE_CHECKING:

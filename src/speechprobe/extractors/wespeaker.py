@@ -3,32 +3,42 @@
 Wang et al., "WeSpeaker: a research and production oriented speaker embedding learning toolkit",
 ICASSP 2023, https://arxiv.org/abs/2210.17016. A model folder holds ``config.yaml`` and
 ``avg_model.pt``. The networks are ours (`speechprobe.extractors.nets`), under the same names of
-parameters.
+parameters. Architectures that are not among ours run through the one module of the installed
+`wespeaker` package that defines them (`speechprobe.extractors.wespeaker_package`); they take no
+lengths, so whether a padded batch is exact is measured.
 
 Conventions
 -----------
 Features are Kaldi's log mel filter bank (25 ms every 10 ms, no dither, samples in int16 scale)
 minus each band's mean over the utterance. The window is Hamming, as in WeSpeaker's own training
-and extraction; the CAM++ networks converted from Alibaba's want ``window="povey"``.
+and extraction; the CAM++ networks converted from Alibaba's want ``window="povey"``, which is
+ERes2Net's by default.
 A layer (B, C, F, T) is given as frames (T, C F). Whole utterances are embedded, not chunks.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from speechprobe.extractors.checkpoints import load_exactly, read_tensors
 from speechprobe.extractors.layout import Layout, with_arithmetic
 from speechprobe.extractors.masked import MaskedExtractor
 from speechprobe.extractors.untrained import local_seed
-from speechprobe.extractors.wespeaker_config import Window, arguments, front_end, kind_of
+from speechprobe.extractors.wespeaker_config import (
+    Window,
+    arguments,
+    front_end,
+    is_ours,
+    kind_of,
+)
+from speechprobe.extractors.wespeaker_package import Packaged, build, default_layers, is_packaged
 
 _CONFIG, _WEIGHTS = "config.yaml", "avg_model.pt"
 
@@ -59,6 +69,7 @@ def load_wespeaker(
     layers: str | Sequence[str] | None = None,
     untrained: bool = False,
     window: Window | None = None,
+    max_frames: int | None = None,
     revision: str | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
@@ -78,7 +89,11 @@ def load_wespeaker(
         The same network with fresh random weights (seed 0): the control that shows what the
         architecture alone gives. ``avg_model.pt`` is not needed then.
     window
-        Window of the filter bank; by default what the config says, or "hamming".
+        Window of the filter bank; by default what the config says, or "hamming" ("povey" for
+        ERes2Net).
+    max_frames
+        Feature frames of every utterance, cut or filled up with zeros after the mean is
+        subtracted: 400 in the speaking-rate study. Whole utterances by default.
     revision
         Branch, tag or commit of the repository.
     device, dtype
@@ -88,6 +103,8 @@ def load_wespeaker(
     ------
     FileNotFoundError
         If there is no such folder, repository or file.
+    ImportError
+        If the architecture is not ours and the `wespeaker` package is missing.
     ValueError
         If the config asks for another architecture, front end or setting than are known here, or
         the weights are not exactly those of the network, apart from ``projection.*``, which only
@@ -101,20 +118,59 @@ def load_wespeaker(
     """
     folder = _folder(path, [_CONFIG] if untrained else [_CONFIG, _WEIGHTS], revision)
     config = _read_config(folder / _CONFIG)
+    name = Path(path).name + ("-untrained" if untrained else "")
+    weights = None if untrained else folder / _WEIGHTS
+    make = _of_the_package if not is_ours(config) and is_packaged(config["model"]) else _of_ours
+    return make(
+        config,
+        weights,
+        window=window,
+        layers=layers,
+        name=name,
+        max_frames=max_frames,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _of_ours(
+    config: Mapping[str, Any],
+    weights: Path | None,
+    *,
+    window: Window | None,
+    layers: str | Sequence[str] | None,
+    **settings: Any,
+) -> MaskedExtractor:
     kind = kind_of(config)
     frontend, normalise = front_end(config, window)
     with local_seed(0):
         network = kind.network(**arguments(config, kind, frontend.n_mels)).eval()
-    if not untrained:
-        _load_weights(network, folder / _WEIGHTS)
+    _load_weights(network, weights)
     return _WeSpeakerExtractor(
         network,
         frontend=frontend,
         normalise=normalise,
         layers=_present(network, kind.layers) if layers is None else layers,
-        name=Path(path).name + ("-untrained" if untrained else ""),
-        device=device,
-        dtype=dtype,
+        **settings,
+    )
+
+
+def _of_the_package(
+    config: Mapping[str, Any],
+    weights: Path | None,
+    *,
+    window: Window | None,
+    layers: str | Sequence[str] | None,
+    **settings: Any,
+) -> MaskedExtractor:
+    # ERes2Net is 3D-Speaker's, which trains on Kaldi's default window.
+    usual: Window = "povey" if config["model"].startswith("ERes2Net") else "hamming"
+    frontend, normalise = front_end(config, window, usual=usual)
+    packaged = build(config["model"], config.get("model_args") or {}, frontend.n_mels)
+    _load_weights(packaged.network, weights)
+    known = layers if layers is not None else default_layers(packaged.network, frontend.n_mels)
+    return _PackagedExtractor(
+        packaged, frontend=frontend, normalise=normalise, layers=known, **settings
     )
 
 
@@ -144,6 +200,25 @@ class _WeSpeakerExtractor(MaskedExtractor):
         if solved is None or any(found[layer] != n for layer, n in counted(2, longer).items()):
             return super()._find_layouts()
         return {layer: solved.get(layer, Layout(0, None)) for layer in shapes}
+
+
+class _PackagedExtractor(MaskedExtractor):
+    """A network of the package: it takes features alone, and says where its code is from."""
+
+    def __init__(self, packaged: Packaged, **settings: Any) -> None:
+        super().__init__(packaged.network, **settings)
+        self.packaged = packaged
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, {self.packaged})"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What makes the numbers: weights, layers, front end, and the package of the network."""
+        return super().provenance | {"package": self.packaged.module}
+
+    def _forward(self, inputs: tuple[Tensor, Tensor]) -> None:
+        self.module(inputs[0])
 
 
 def _folder(path: str | Path, files: list[str], revision: str | None) -> Path:
@@ -196,7 +271,9 @@ def _present(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     return [each for each in patterns if each in names or "*" in each or "?" in each]
 
 
-def _load_weights(network: nn.Module, path: Path) -> None:
+def _load_weights(network: nn.Module, path: Path | None) -> None:
+    if path is None:
+        return
     _require_file(path)
     state = read_tensors(path)
     # Only training uses the projection.

@@ -1,8 +1,8 @@
 """What a WeSpeaker ``config.yaml`` asks for, as networks and front ends of ours.
 
-Only what is known is taken: another architecture, pooling, front end or frame step is refused with
-a list of the known ones. Settings of the training (dither, augmentation, dropout, the projection)
-change nothing here and are not read.
+Only what is known is taken: another pooling or front end, and an architecture that neither we nor
+the `wespeaker` package have, are refused with a list of the known ones. Settings of the training
+(dither, augmentation, dropout, the projection) change nothing here and are not read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from speechprobe.extractors.kaldi import KaldiFbank
-from speechprobe.extractors.masked import subtract_mean
 from speechprobe.extractors.nets.campplus import CAMPPlus
 from speechprobe.extractors.nets.ecapa import ECAPATDNN
 from speechprobe.extractors.nets.resnet import ResNet34, ResNet152, ResNet221, ResNet293
 from speechprobe.extractors.nets.simam import SimAMResNet34, SimAMResNet100
+from speechprobe.extractors.normalise import subtract_mean
+from speechprobe.extractors.wespeaker_package import FAMILIES
 
 Window = Literal["hamming", "povey"]
 
@@ -90,6 +91,11 @@ _KINDS = {
 _POOLINGS = {"TSTP": "statistics", "ASTP": "attentive"}
 
 
+def is_ours(config: Mapping[str, Any]) -> bool:
+    """Say whether a config names one of our architectures."""
+    return config["model"] in _KINDS
+
+
 def kind_of(config: Mapping[str, Any]) -> Kind:
     """Return the architecture that a config names.
 
@@ -104,10 +110,11 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
     'SimAMResNet34'
     """
     model = config["model"]
-    if model not in _KINDS:
+    if not is_ours(config):
         raise ValueError(
-            f"model {model!r} is none of the known architectures {list(_KINDS)}; wrap another "
-            "network in MaskedExtractor or ModuleExtractor"
+            f"model {model!r} is none of the known architectures: ours are {list(_KINDS)}, the "
+            f"wespeaker package's begin with {list(FAMILIES)}; wrap another network in "
+            "MaskedExtractor or ModuleExtractor"
         )
     return _KINDS[model]
 
@@ -149,9 +156,18 @@ def _known_pooling(name: str) -> str:
 
 
 def front_end(
-    config: Mapping[str, Any], window: Window | None = None
+    config: Mapping[str, Any], window: Window | None = None, *, usual: Window = "hamming"
 ) -> tuple[KaldiFbank, Callable[[Tensor, Tensor], Tensor] | None]:
     """Return the filter bank, and the mean subtraction where the config has it.
+
+    Parameters
+    ----------
+    config
+        What stands in ``config.yaml``.
+    window
+        Window of the filter bank, whatever the config says.
+    usual
+        The window where neither says one.
 
     Raises
     ------
@@ -177,6 +193,6 @@ def front_end(
         sample_rate=settings.get("resample_rate", 16_000),
         window_seconds=fbank.get("frame_length", 25) / 1000,
         hop_seconds=fbank.get("frame_shift", 10) / 1000,
-        window=window or fbank.get("window_type", "hamming"),
+        window=window or fbank.get("window_type", usual),
     )
     return bank, subtract_mean if settings.get("cmvn", True) else None

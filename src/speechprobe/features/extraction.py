@@ -25,11 +25,11 @@ from speechprobe.engines import Source
 from speechprobe.extractors.base import Extractor, check_facts, select_layers
 from speechprobe.features.keeping import Disk, Memory
 from speechprobe.features.table import Features
+from speechprobe.features.units import Utterances, units_of
 from speechprobe.store import Store
+from speechprobe.store.shards import Rows
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from speechprobe.pooling import Pooling
 
 # So many failures and no success: the extractor is broken, not the files.
@@ -53,7 +53,9 @@ def extract(
     Parameters
     ----------
     corpus
-        The utterances. All headers are read before anything runs.
+        The utterances, or spans of them as `Corpus.spans` gives: then each recording is run once,
+        with its whole context, and each layer pooled over each span. All headers are read before
+        anything runs.
     extractor
         One of `speechprobe.extractors`, or any object with `name`, `sample_rate` and a call
         ``signal -> {layer: (n_frames, n_dims)}``.
@@ -61,12 +63,14 @@ def extract(
         Which of the extractor's layers to keep: names or patterns (`*` within one part of a name,
         `**` across parts); all by default.
     pool
-        "mean", "mean_std", "max", or a pooling function, see `speechprobe.pooling`.
+        "mean", "mean_std", "max", or a pooling function, see `speechprobe.pooling`. "frames" keeps
+        every frame: layers are then a `RaggedLayer`.
     store
         Folder for the features. If it holds some of them already, from the same extractor and
         pooling, the rest is extracted; a killed run is taken up so.
     batch_seconds
-        Most seconds of audio in a batch; "auto" is one utterance on a CPU and 120 s on a GPU.
+        Most seconds of audio in a batch; "auto" runs the first utterances in batches of several
+        sizes and goes on with the fastest, which `provenance` tells.
     workers
         Threads that read sound files ahead.
     errors
@@ -104,36 +108,37 @@ def extract(
             f"extract wants a Corpus, as datasets.load_folder gives, got {type(corpus).__name__}"
         )
     check_facts(extractor)
-    run = _Run(extractor, layers, pooling.resolve(pool), strict=errors == "raise")
-    identity = run.identity()
+    wanted = pooling.resolve(pool)
+    units = units_of(corpus, wanted)
+    run = _Run(extractor, layers, units, strict=errors == "raise")
+    identity = run.identity(wanted)
     keep = Disk(Store(store, identity), corpus) if store is not None else Memory()
-    sources = run.usable([u for u in _sources(corpus) if u[0] not in keep.done])
-    batches = engines.run_serial(
-        sources,
+    sources = run.usable(units.pending(keep.done))
+    engine = engines.Serial(
         extractor,
-        run.pool,
-        batch_seconds=engines.resolve_batch_seconds(batch_seconds, extractor),
+        units.pool,
+        batch_seconds=engines.resolve_batch_seconds(batch_seconds),
         workers=engines.resolve_workers(workers),
     )
     bar = tqdm(total=len(sources), desc=extractor.name, unit="utt", disable=hide_progress(progress))
     started = time.perf_counter()
     with bar:
-        keep.take(run.checked(batches, bar))
-    cost = {"seconds": round(time.perf_counter() - started, 3)}
+        keep.take(run.checked(engine.run(sources), bar))
+    cost = {
+        "seconds": round(time.perf_counter() - started, 3),
+        "seconds_waiting": round(engine.seconds_waiting, 3),
+        "batch_seconds": engine.batch_seconds,
+    }
     return keep.finish(corpus, run.failures, identity | run.facts(corpus) | cost)
-
-
-def _sources(corpus: Corpus) -> Iterator[tuple[str, str]]:
-    return zip(corpus.table.index, map(str, corpus.column("path")), strict=True)
 
 
 class _Run:
     """One extraction: its settings, what it has refused, and the layers it has settled on."""
 
     def __init__(
-        self, extractor: Extractor, layers: str | Sequence[str], pool: Pooling, *, strict: bool
+        self, extractor: Extractor, layers: str | Sequence[str], units: Utterances, *, strict: bool
     ) -> None:
-        self.extractor, self.pool, self.strict = extractor, pool, strict
+        self.extractor, self.units, self.strict = extractor, units, strict
         self.patterns = [layers] if isinstance(layers, str) else list(layers)
         self.failures: list[tuple[Source, Exception]] = []
         self.widths: dict[str, int] = {}
@@ -141,14 +146,12 @@ class _Run:
         if isinstance(known, tuple):
             select_layers(known, self.patterns)  # a wrong pattern raises before anything runs
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, pool: Pooling) -> dict[str, Any]:
         made_by = getattr(self.extractor, "provenance", None)
         if not isinstance(made_by, Mapping):
             made_by = _fingerprint.of_object(self.extractor) | {"name": self.extractor.name}
-        pool: Any = pooling.name_of(self.pool)
-        if getattr(self.pool, "__module__", "") != pooling.__name__:
-            pool = {"name": pool} | _fingerprint.of_object(self.pool)
-        return {"extractor": dict(made_by), "layers": self.patterns, "pool": pool}
+        told = {"extractor": dict(made_by), "layers": self.patterns, "pool": _told(pool)}
+        return told | self.units.identity
 
     def facts(self, corpus: Corpus) -> dict[str, Any]:
         return {
@@ -163,22 +166,33 @@ class _Run:
         headers = read_headers([path for _, path in utterances])
         sources: list[Source] = []
         suspects: list[Source] = []
-        longest = getattr(self.extractor, "max_seconds", None)
         for (key, path), header in zip(utterances, headers, strict=True):
-            if not isinstance(header, audio.Header):
-                self.failures.append((Source(key, path, 0.0), header))
-            elif longest is not None and header.duration > longest:
-                message = (
-                    f"{path}: {header.duration:.1f} s; {self.extractor.name} takes {longest:g} s"
-                )
-                self.failures.append((Source(key, path, header.duration), ValueError(message)))
+            duration = header.duration if isinstance(header, audio.Header) else 0.0
+            source = Source(key, path, duration)
+            problem = self._problem(source, header)
+            if problem is not None:
+                self.failures.append((source, problem))
             else:
-                sources.append(Source(key, path, header.duration))
-                suspects += [sources[-1]] if header.may_hold_nan else []
+                sources.append(source)
+                suspects += [source] if getattr(header, "may_hold_nan", False) else []
         if self.strict:
             self._read_through(suspects)
         self._raise_if_strict(len(utterances))
         return sources
+
+    def _problem(self, source: Source, header: audio.Header | Exception) -> Exception | None:
+        if not isinstance(header, audio.Header):
+            return header
+        longest = getattr(self.extractor, "max_seconds", None)
+        if longest is not None and source.duration > longest:
+            return ValueError(
+                f"{source.path}: {source.duration:.1f} s; {self.extractor.name} takes {longest:g} s"
+            )
+        try:
+            self.units.check(source.id, source.duration)
+        except ValueError as error:
+            return error
+        return None
 
     def _read_through(self, suspects: Sequence[Source]) -> None:
         # Only floating-point files can hold NaN, and no header shows it.
@@ -196,12 +210,12 @@ class _Run:
         pairs = zip(suspects, found, strict=True)
         self.failures += [(source, error) for source, error in pairs if error is not None]
 
-    def checked(self, batches: Iterator[engines.Done], bar: Any) -> Iterator[engines.Done]:
-        """Pass batches on with the chosen layers only; raise or note what failed."""
+    def checked(self, batches: Iterator[engines.Done], bar: Any) -> Iterator[Rows]:
+        """Give the rows of batches with the chosen layers only; raise or note what failed."""
         for done in batches:
             self.failures += done.failures
             if done.sources:
-                yield replace(done, layers=self._choose(done))
+                yield self.units.rows(replace(done, layers=self._choose(done)))
             self._raise_if_strict(bar.total)
             if len(self.failures) >= HOPELESS and not self.widths:
                 raise ValueError(
@@ -210,9 +224,9 @@ class _Run:
                 )
             bar.update(len(done.sources) + len(done.failures))
 
-    def _choose(self, done: engines.Done) -> dict[str, NDArray[np.float32]]:
+    def _choose(self, done: engines.Done) -> dict[str, Any]:
         chosen = select_layers(done.layers, self.patterns)
-        widths = {name: done.layers[name].shape[1] for name in chosen}
+        widths = {name: _width(done.layers[name]) for name in chosen}
         if self.widths and widths != self.widths:
             raise ValueError(
                 f"{self.extractor.name!r} gave layers of other names or widths for utterance "
@@ -231,6 +245,22 @@ class _Run:
                 f"{_tell(*self.failures[0])}. Leave them out, or go on without them by "
                 "errors='record'"
             ) from self.failures[0][1]
+
+
+def _told(pool: Pooling) -> Any:
+    """Return what identifies a pooling: of ours the name, of others their code and settings."""
+    name = pooling.name_of(pool)
+    if isinstance(pool, pooling.Spans):
+        return {"name": name, "pool": _told(pool.pool), "spans_sha256": pool.digest}
+    if getattr(pool, "__module__", "").startswith(pooling.__name__):
+        return name
+    return {"name": name} | _fingerprint.of_object(pool)
+
+
+def _width(rows: Any) -> int:
+    """Return the number of dimensions of (n_rows, n_dims) or of a list of such."""
+    widths = {np.shape(each)[-1] for each in rows} if isinstance(rows, list) else {rows.shape[1]}
+    return widths.pop() if len(widths) == 1 else -1
 
 
 def _tell(source: Source, error: Exception) -> str:

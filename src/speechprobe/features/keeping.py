@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from speechprobe import engines
 from speechprobe.datasets.corpus import Corpus
+from speechprobe.datasets.spans import END, START, holds_spans
 from speechprobe.engines import Source
 from speechprobe.features.table import Failure, Features, load_features
-from speechprobe.store import Store
+from speechprobe.store import RaggedLayer, Store
+from speechprobe.store.shards import Rows, joined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What a kill can cost at most, besides the batch under way.
-FLUSH_ROWS, FLUSH_SECONDS = 1024, 20.0
+# What a kill can cost at most, besides the batch under way; bytes bound the memory of frames.
+FLUSH_ROWS, FLUSH_SECONDS, FLUSH_BYTES = 1024, 20.0, 128 << 20
 
 
 class Memory:
@@ -27,13 +28,14 @@ class Memory:
 
     def __init__(self) -> None:
         self.done: dict[str, float] = {}
-        self._parts: list[Mapping[str, NDArray[np.float32]]] = []
+        self._blocks: dict[str, list[Any]] = {}
 
-    def take(self, batches: Iterator[engines.Done]) -> None:
-        """Keep every batch."""
-        for batch in batches:
-            self.done.update({source.id: source.duration for source in batch.sources})
-            self._parts.append(batch.layers)
+    def take(self, parts: Iterator[Rows]) -> None:
+        """Keep all rows."""
+        for part in parts:
+            self.done.update(zip(part.ids, part.durations, strict=True))
+            for layer, block in part.layers.items():
+                self._blocks.setdefault(layer, []).append(block)
 
     def finish(
         self,
@@ -44,10 +46,8 @@ class Memory:
         """Return what was kept, in the order of the corpus."""
         items, listed = _outcome(corpus, self.done, failures)
         order = pd.Index(list(self.done)).get_indexer(items.index)
-        layers = {
-            name: np.concatenate([part[name] for part in self._parts])[order]
-            for name in self._parts[0]
-        }
+        # One layer after another is let go, so that frames are not there twice.
+        layers = {name: _ordered(self._blocks.pop(name), order) for name in list(self._blocks)}
         return Features(layers, items, provenance, listed)
 
 
@@ -60,39 +60,41 @@ class Disk:
         self._require_unchanged(corpus)
 
     def _require_unchanged(self, corpus: Corpus) -> None:
-        if "duration" not in corpus.table:
-            return
-        for key, now in corpus.table["duration"].items():
-            before = self.done.get(str(key), now)
-            if abs(before - now) > 1e-3:
-                raise ValueError(
-                    f"{self._store.folder}: utterance {key!r} lasted {before:.3f} s when it was "
-                    f"extracted and lasts {now:.3f} s now; give another store folder"
-                )
+        if "duration" in corpus.table:
+            for key, now in corpus.table["duration"].items():
+                before = self.done.get(str(key), now)
+                if abs(before - now) > 1e-3:
+                    raise ValueError(
+                        f"{self._store.folder}: utterance {key!r} lasted {before:.3f} s when it "
+                        f"was extracted and lasts {now:.3f} s now; give another store folder"
+                    )
+        if holds_spans(corpus.table):
+            for key, *now in corpus.table[[START, END]].itertuples():
+                before = self._store.spans.get(key, now)
+                if not np.allclose(before, now, rtol=0, atol=1e-6):
+                    raise ValueError(
+                        f"{self._store.folder}: span {key!r} was {_seconds(before)} when it was "
+                        f"extracted and is {_seconds(now)} now; give another store folder"
+                    )
 
-    def take(self, batches: Iterator[engines.Done]) -> None:
-        """Keep every batch."""
-        waiting: list[engines.Done] = []
+    def take(self, parts: Iterator[Rows]) -> None:
+        """Keep all rows."""
+        waiting: list[Rows] = []
         since = time.monotonic()
         try:
-            for batch in batches:
-                waiting.append(batch)
-                full = sum(len(done.sources) for done in waiting) >= FLUSH_ROWS
+            for part in parts:
+                waiting.append(part)
+                full = sum(len(each.ids) for each in waiting) >= FLUSH_ROWS
+                full = full or sum(map(_n_bytes, waiting)) >= FLUSH_BYTES
                 if full or time.monotonic() - since > FLUSH_SECONDS:
                     self._flush(waiting)
                     since = time.monotonic()
         finally:
             self._flush(waiting)
 
-    def _flush(self, waiting: list[engines.Done]) -> None:
+    def _flush(self, waiting: list[Rows]) -> None:
         if waiting:
-            sources = [source for done in waiting for source in done.sources]
-            names = list(waiting[0].layers)
-            self._store.write(
-                [source.id for source in sources],
-                [source.duration for source in sources],
-                {name: np.concatenate([done.layers[name] for done in waiting]) for name in names},
-            )
+            self._store.write(joined(waiting))
             waiting.clear()
 
     def finish(
@@ -118,3 +120,22 @@ def _outcome(
             f"{listed[0].error}"
         )
     return items, listed
+
+
+def _ordered(blocks: list[Any], order: NDArray[np.intp]) -> NDArray[np.float32] | RaggedLayer:
+    if isinstance(blocks[0], list):
+        rows = [row for block in blocks for row in block]
+        return RaggedLayer.of([rows[place] for place in order])
+    ordered: NDArray[np.float32] = np.concatenate(blocks)[order]
+    return ordered
+
+
+def _n_bytes(rows: Rows) -> int:
+    return sum(
+        sum(each.nbytes for each in block) if isinstance(block, list) else block.nbytes
+        for block in rows.layers.values()
+    )
+
+
+def _seconds(span: Sequence[float]) -> str:
+    return f"{span[0]:.3f} to {span[1]:.3f} s"

@@ -1,6 +1,7 @@
 """Features: every layer of a model over a corpus, pooled, beside the labels of the items.
 
-Row i of every layer is row i of `items`. Features made elsewhere are as good as those that
+Row i of every layer is row i of `items`; of frames that were not pooled, `layer[i]` are the frames
+of item i. Features made elsewhere are as good as those that
 `extract` gives: `Features(layers, items, provenance)`.
 """
 
@@ -14,14 +15,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
+from speechprobe import pooling
 from speechprobe import store as storage
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.datasets.selection import rows_of
 from speechprobe.extractors.base import select_layers
+from speechprobe.store import RaggedLayer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from speechprobe.pooling import Pooling
+
+__all__ = ["Failure", "Features", "RaggedLayer", "load_features"]
+_ITEMS_AT_ONCE = 32  # that are padded together to be pooled
 
 
 class Failure(NamedTuple):
@@ -39,7 +48,8 @@ class Features:
     ----------
     layers
         {layer: array-like (n_items, n_dims)}, in depth order; stored layers stay on the disk
-        until they are indexed.
+        until they are indexed. Frames are a `RaggedLayer`, or a list of n_items arrays
+        (n_frames, n_dims), which becomes one.
     items
         The labels, one row an item, indexed by id.
     provenance
@@ -68,23 +78,25 @@ class Features:
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("features need at least one layer")
-        for name, rows in self.layers.items():
-            shape = np.shape(rows) if not hasattr(rows, "shape") else tuple(rows.shape)
+        layers = {name: _as_layer(rows) for name, rows in self.layers.items()}
+        for name, rows in layers.items():
+            shape = _shape(rows)
             if len(shape) != 2 or shape[0] != len(self.items):
                 raise ValueError(
                     f"layer {name!r} must have shape (n_items, n_dims) with the {len(self.items)} "
                     f"items of the table, got {shape}"
                 )
-        object.__setattr__(self, "layers", MappingProxyType(dict(self.layers)))
+        object.__setattr__(self, "layers", MappingProxyType(layers))
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, layer: str) -> NDArray[Any]:
+    def __getitem__(self, layer: str) -> Any:
         if layer not in self.layers:
             select_layers(self.layers, layer)  # raises with near names
             raise KeyError(f"{layer!r} is a pattern; index one layer, of {list(self.layers)}")
-        return np.asarray(self.layers[layer])
+        rows = self.layers[layer]
+        return rows if isinstance(rows, RaggedLayer) else np.asarray(rows)
 
     def select(self, keep: ArrayLike) -> Features:
         """Return the items of a boolean mask (n_items,), of ids, or of row positions.
@@ -102,11 +114,43 @@ class Features:
         by_position = np.issubdtype(wanted.dtype, np.integer)
         rows = wanted if by_position else rows_of(self.items, keep, "the features")
         layers = {
-            name: layer.subset(rows) if isinstance(layer, storage.StoredLayer)
+            name: layer.subset(rows) if isinstance(layer, storage.StoredLayer | RaggedLayer)
             else np.asarray(layer)[rows]
             for name, layer in self.layers.items()
         }  # fmt: skip
         return replace(self, layers=layers, items=self.items.iloc[rows])
+
+    def pooled(self, pool: str | Pooling) -> Features:
+        """Return the features with the frames of each item pooled to one vector.
+
+        Parameters
+        ----------
+        pool
+            "mean", "mean_std", "max", or a pooling function that gives one vector.
+
+        Raises
+        ------
+        ValueError
+            If no layer holds frames, or the pooling is ragged itself.
+
+        Examples
+        --------
+        >>> items = pd.DataFrame({"speaker": ["a", "b"]}, index=["u1", "u2"])
+        >>> features = Features({"layer": [np.zeros((2, 4)), np.ones((3, 4))]}, items)
+        >>> features.pooled("mean")["layer"].shape
+        (2, 4)
+        """
+        wanted = pooling.resolve(pool)
+        name = pooling.name_of(wanted)
+        if pooling.is_ragged(wanted):
+            raise ValueError(f"{name} does not give one vector; take 'mean', 'mean_std' or 'max'")
+        if not any(isinstance(rows, RaggedLayer) for rows in self.layers.values()):
+            raise ValueError(f"no layer of {self!r} holds frames; they are pooled already")
+        layers = {
+            layer: _pooled(rows, wanted) if isinstance(rows, RaggedLayer) else rows
+            for layer, rows in self.layers.items()
+        }
+        return replace(self, layers=layers, provenance={**self.provenance, "pooled": name})
 
     def with_labels(self, corpus: Corpus | pd.DataFrame) -> Features:
         """Return the features with all labels of a corpus, matched by utterance id.
@@ -129,6 +173,26 @@ class Features:
     def __repr__(self) -> str:
         failed = f", {len(self.failures)} failures" if self.failures else ""
         return f"Features({len(self)} items, layers {list(self.layers)}{failed})"
+
+
+def _as_layer(rows: Any) -> Any:
+    """Return a list of arrays (n_frames, n_dims) as a ragged layer, all else as it is."""
+    is_ragged = isinstance(rows, list | tuple) and rows and all(np.ndim(each) == 2 for each in rows)
+    return RaggedLayer.of(rows) if is_ragged else rows
+
+
+def _shape(rows: Any) -> tuple[int, ...]:
+    if isinstance(rows, RaggedLayer):
+        return len(rows), rows.n_dims
+    return tuple(rows.shape) if hasattr(rows, "shape") else np.shape(rows)
+
+
+def _pooled(rows: RaggedLayer, pool: Pooling) -> NDArray[np.float32]:
+    parts = []
+    for start in range(0, len(rows), _ITEMS_AT_ONCE):
+        frames, lengths = rows.padded(slice(start, start + _ITEMS_AT_ONCE))
+        parts.append(pool(torch.from_numpy(frames), torch.from_numpy(lengths)).numpy())
+    return np.concatenate(parts)
 
 
 def load_features(path: str | Path) -> Features:

@@ -10,6 +10,8 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+FEW_GROUPS = 10  # below, percentile intervals are plainly too narrow
+
 
 def pairs(
     truth: ArrayLike, prediction: ArrayLike, *, at_least: int = 1
@@ -43,6 +45,12 @@ def classes(truth: ArrayLike, prediction: ArrayLike) -> tuple[NDArray[Any], NDAr
     return a, b
 
 
+def require_share(name: str, value: float, example: float) -> None:
+    """Raise ValueError unless a value is strictly between 0 and 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be between 0 and 1, such as {example:g}, got {value}")
+
+
 def group_codes(groups: ArrayLike, n_items: int) -> NDArray[np.intp]:
     """Return a whole number for the group of each item, or raise ValueError."""
     values = np.asarray(groups)
@@ -58,10 +66,32 @@ def numbers(
     truth: ArrayLike, prediction: ArrayLike, *, at_least: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return both as float64 arrays (n_items,) without NaN, or raise ValueError."""
-    a, b = (side.astype(np.float64) for side in pairs(truth, prediction, at_least=at_least))
-    for name, side in (("truth", a), ("prediction", b)):
-        if not np.isfinite(side).all():
-            raise ValueError(
-                f"{name} holds {int((~np.isfinite(side)).sum())} NaN or infinite values"
-            )
-    return a, b
+    a, b = pairs(truth, prediction, at_least=at_least)
+    return _finite("truth", a), _finite("prediction", b)
+
+
+def target_and_other(
+    truth: ArrayLike, score: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the scores of target and of non-target trials, each sorted, or raise ValueError."""
+    labels, scores = pairs(truth, score)
+    is_target = labels == 1
+    odd = labels[~(is_target | (labels == 0))]
+    if len(odd):
+        raise ValueError(
+            "truth must be 1 (same speaker) or 0 (another) for each trial, got "
+            f"{odd[:1].tolist()[0]!r}; truth comes first, then the score"
+        )
+    if is_target.all() or not is_target.any():
+        kind = "target" if is_target.all() else "non-target"
+        raise ValueError(f"all {len(labels)} trials are {kind} trials; error rates need both kinds")
+    values = _finite("score", scores)
+    return np.sort(values[is_target]), np.sort(values[~is_target])
+
+
+def _finite(name: str, side: NDArray[Any]) -> NDArray[np.float64]:
+    values = side.astype(np.float64)
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        raise ValueError(f"{name} holds {int(wrong.sum())} NaN or infinite values")
+    return values

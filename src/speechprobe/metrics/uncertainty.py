@@ -3,7 +3,8 @@
 Items of one speaker are alike, so resampling items would give intervals that are far too narrow.
 Whole groups are drawn instead, with replacement, all their items together (the cluster
 bootstrap), and the interval runs between percentiles of the scores. With fewer than some ten
-groups such intervals are themselves too narrow; the number of groups always stands beside them.
+groups such intervals are themselves too narrow, and `bootstrap_interval` warns; the number of
+groups always stands beside them. `paired_test` compares two systems.
 
 References
 ----------
@@ -12,12 +13,15 @@ Davison, Hinkley: "Bootstrap methods and their application", 1997, section 3.8.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import sklearn
 
-from speechprobe.metrics._check import group_codes, pairs
+from speechprobe.metrics._check import FEW_GROUPS, group_codes, pairs, require_share
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -48,7 +52,7 @@ def bootstrap_interval(
     n_resamples
         Number of resamples. Those for which the metric does not exist (it raises ValueError or
         gives NaN, as r2 does where all truths are equal) are left out; where more than half are,
-        the interval is (nan, nan).
+        the interval is (nan, nan). A warning says how many.
     seed
         Seed of the draws.
 
@@ -60,7 +64,13 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        If there is only one group, or shapes do not fit.
+        If there is only one group, shapes do not fit, or the metric does not exist for the items
+        themselves.
+
+    Warns
+    -----
+    UserWarning
+        If there are fewer than ten groups, or resamples without a score.
 
     Examples
     --------
@@ -72,11 +82,15 @@ def bootstrap_interval(
     a, b = pairs(truth, prediction)
     require_confidence(confidence)
     codes = np.arange(len(a)) if groups is None else group_codes(groups, len(a))
-    scores = [
-        score_or_nan(metric, a[rows], b[rows])
-        for rows in group_resamples(codes, n_resamples=n_resamples, seed=seed)
-    ]
-    return percentile_interval(np.array(scores), confidence)
+    metric(a, b)  # says what is wrong with the items, where no resample could have a score
+    with unchecked():
+        scores = np.array([
+            score_or_nan(metric, a[rows], b[rows])
+            for rows in group_resamples(codes, n_resamples=n_resamples, seed=seed)
+        ])  # fmt: skip
+    interval = percentile_interval(scores, confidence)
+    _warn(int(codes.max()) + 1, scores, interval)
+    return interval
 
 
 def group_resamples(
@@ -136,5 +150,29 @@ def score_or_nan(metric: Callable[[Any, Any], float], truth: Any, prediction: An
 
 def require_confidence(confidence: float) -> None:
     """Raise ValueError unless the confidence is a share between 0 and 1."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, such as 0.95, got {confidence}")
+    require_share("confidence", confidence, 0.95)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Spare resamples the checks of scikit-learn and the warnings, both made for all items."""
+    with warnings.catch_warnings():
+        # A metric may warn of a class that a resample lacks.
+        warnings.simplefilter("ignore")
+        with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+            yield
+
+
+def _warn(n_groups: int, scores: NDArray[np.float64], interval: tuple[float, float]) -> None:
+    missing = int((~np.isfinite(scores)).sum())
+    if missing:
+        then = "so there is no interval" if np.isnan(interval[0]) else "they are left out"
+        warnings.warn(
+            f"the metric does not exist for {missing} of {len(scores)} resamples, {then}",
+            stacklevel=3,
+        )
+    if n_groups < FEW_GROUPS:
+        warnings.warn(
+            f"{n_groups} groups are few; an interval from fewer than {FEW_GROUPS} is too narrow",
+            stacklevel=3,
+        )

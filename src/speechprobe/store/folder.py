@@ -1,20 +1,4 @@
-r"""The store of features: a folder of shards that survives being killed anywhere.
-
-Layout
-------
-``features.json``
-    What made the features (extractor, weights hash, layers, pooling), what it cost, the type of
-    each label column, what failed.
-``items.csv``
-    The labels, one row an item; a text that is missing is written ``\N``, a list as JSON.
-``part-00000.safetensors``, ...
-    One tensor (n_rows, n_dims) a layer, float32; the metadata entry ``ids`` is the JSON list of
-    the utterance ids of the rows, ``durations`` their lengths in seconds.
-
-Every file is written under a temporary name, flushed to the disk and then renamed, so a file with
-its final name is whole. Rows are found by utterance id: a run that was killed goes on with the
-ids that no shard holds. A store belongs to one extractor with one pooling; another is refused.
-"""
+"""The folder of a store: who it belongs to, what is done, and the record of a finished run."""
 
 from __future__ import annotations
 
@@ -25,76 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
-from safetensors.numpy import save
 
 from speechprobe._files import PARTIAL, replacing
+from speechprobe.store.shards import Rows, layers_of, list_shards, read_facts, write_shard
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from speechprobe.store.arrays import StoredLayer, StoredRaggedLayer
 
 FORMAT = 1
 _TEXT = ("object", "str", "string")
 _JSON = "json"  # lists, as of phones
 _MISSING = r"\N"  # an empty text is not a missing one
 _RECORD, _ITEMS = "features.json", "items.csv"
-
-
-class StoredLayer:
-    """One layer of a store: an array-like (n_items, n_dims) that is read when it is indexed.
-
-    Rows stay on the disk; indexing rows reads those rows alone, `numpy.asarray` reads all.
-
-    Parameters
-    ----------
-    shards
-        Paths of the shards.
-    layer
-        Name of the layer.
-    places
-        Shape (n_items, 2): shard number and row of each item.
-    width
-        Number of dimensions.
-    """
-
-    ndim = 2
-    dtype = np.dtype(np.float32)
-
-    def __init__(
-        self, shards: Sequence[Path], layer: str, places: NDArray[np.intp], width: int
-    ) -> None:
-        self._shards, self._layer, self._places = tuple(shards), layer, places
-        self.shape = (len(places), width)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
-        chosen, column = rows if isinstance(rows, tuple) else (rows, slice(None))
-        places = np.atleast_2d(self._places[chosen])
-        found = self._read(places)[:, column]
-        one: NDArray[np.float32] = found[0] if np.ndim(self._places[chosen]) == 1 else found
-        return one
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False:
-            raise ValueError("a stored layer cannot be seen as an array without a copy")
-        return self._read(self._places).astype(dtype or np.float32, copy=False)
-
-    def subset(self, rows: NDArray[np.intp]) -> StoredLayer:
-        """Return the layer for some items, still on the disk."""
-        return StoredLayer(self._shards, self._layer, self._places[rows], self.shape[1])
-
-    def _read(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
-        result = np.empty((len(places), self.shape[1]), np.float32)
-        for number in np.unique(places[:, 0]):
-            here = np.flatnonzero(places[:, 0] == number)
-            with safe_open(self._shards[number], framework="np") as shard:
-                result[here] = shard.get_tensor(self._layer)[places[here, 1]]
-        return result
-
-    def __repr__(self) -> str:
-        return f"StoredLayer({self._layer!r}, shape={self.shape})"
 
 
 class Store:
@@ -117,8 +43,13 @@ class Store:
         self.folder = Path(folder)
         self._identity = _as_json(identity)
         self._claim()
-        self._shards = _shards(self.folder)
-        self.done = _durations(self._shards)
+        self._shards = list_shards(self.folder)
+        self.done: dict[str, float] = {}
+        self.spans: dict[str, tuple[float, float]] = {}
+        for shard in self._shards:
+            facts = read_facts(shard)
+            self.done |= dict(zip(facts["ids"], facts["durations"], strict=True))
+            self.spans |= dict(zip(facts["ids"], map(tuple, facts.get("spans", ())), strict=False))
 
     def _claim(self) -> None:
         record = self.folder / _RECORD
@@ -138,25 +69,15 @@ class Store:
         if not record.is_file():
             _write_json(record, {"format": FORMAT, "identity": self._identity})
 
-    def write(
-        self,
-        ids: Sequence[str],
-        durations: Sequence[float],
-        layers: Mapping[str, NDArray[np.float32]],
-    ) -> None:
-        """Write one shard: rows of all layers for these ids, which no other shard holds."""
+    def write(self, rows: Rows) -> None:
+        """Write one shard: rows of all layers for ids that no other shard holds."""
         # After the highest number: a lost shard leaves a gap, and none is ever written over.
         number = int(self._shards[-1].stem.split("-")[1]) + 1 if self._shards else 0
         path = self.folder / f"part-{number:05d}.safetensors"
-        tensors = {name: np.ascontiguousarray(rows, np.float32) for name, rows in layers.items()}
-        facts = {"ids": json.dumps(list(ids)), "durations": json.dumps(list(durations))}
-        with replacing(path) as partial:
-            # Not save_file: it makes files that only their owner can read.
-            partial.write_bytes(
-                save(tensors, metadata=facts | {"layers": json.dumps(list(layers))})
-            )
+        write_shard(path, rows)
         self._shards.append(path)
-        self.done.update(zip(ids, durations, strict=True))
+        self.done.update(zip(rows.ids, rows.durations, strict=True))
+        self.spans.update(zip(rows.ids, rows.spans or (), strict=rows.spans is not None))
 
     def finish(
         self,
@@ -232,7 +153,7 @@ def _is_nested(value: Any) -> bool:
     return isinstance(value, list | tuple | dict)
 
 
-def read_layers(folder: Path, ids: Sequence[str]) -> dict[str, StoredLayer]:
+def read_layers(folder: Path, ids: Sequence[str]) -> dict[str, StoredLayer | StoredRaggedLayer]:
     """Return every layer for these ids, in this order, left on the disk.
 
     Raises
@@ -240,10 +161,13 @@ def read_layers(folder: Path, ids: Sequence[str]) -> dict[str, StoredLayer]:
     ValueError
         If an id is in no shard.
     """
-    shards = _shards(folder)
+    shards = list_shards(folder)
     place: dict[str, tuple[int, int]] = {}
+    names: list[str] = []
     for number, shard in enumerate(shards):
-        place |= {key: (number, row) for row, key in enumerate(_metadata(shard)["ids"])}
+        facts = read_facts(shard)
+        names = names or facts["layers"]
+        place |= {key: (number, row) for row, key in enumerate(facts["ids"])}
     lost = [key for key in ids if key not in place]
     if lost:
         raise ValueError(
@@ -251,28 +175,7 @@ def read_layers(folder: Path, ids: Sequence[str]) -> dict[str, StoredLayer]:
             "call extract() again with this store"
         )
     places = np.array([place[key] for key in ids], dtype=np.intp).reshape(-1, 2)
-    with safe_open(shards[0], framework="np") as shard:
-        widths = {
-            name: shard.get_slice(name).get_shape()[1] for name in _metadata(shards[0])["layers"]
-        }
-    return {name: StoredLayer(shards, name, places, width) for name, width in widths.items()}
-
-
-def _shards(folder: Path) -> list[Path]:
-    return sorted(folder.glob("part-*.safetensors"))
-
-
-def _metadata(shard: Path) -> dict[str, Any]:
-    with safe_open(shard, framework="np") as opened:
-        return {key: json.loads(text) for key, text in opened.metadata().items()}
-
-
-def _durations(shards: Sequence[Path]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for shard in shards:
-        facts = _metadata(shard)
-        found |= dict(zip(facts["ids"], facts["durations"], strict=True))
-    return found
+    return layers_of(shards, places, names)
 
 
 def _require_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:

@@ -1,23 +1,15 @@
-"""Turns frames into one vector an utterance, over the valid frames only.
-
-Conventions
------------
-A pooling is any callable ``(frames, lengths) -> vectors``: `frames` a tensor (B, T, D), `lengths`
-an integer tensor (B,), on any device, with the number of valid frames of each row
-(1 <= length <= T), the result (B, D'). It runs where the frames are, inside the hook. Sums are
-taken in float32 or wider. Frames beyond a row's length never count, whatever they hold, NaN
-included.
-"""
+"""Poolings that give one vector a signal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-Pooling: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+# (frames (B, T, D), lengths (B,)) -> (B, D'), or a list of B tensors (n_rows, D') if ragged.
+Pooling: TypeAlias = Callable[[Tensor, Tensor], Any]
 
 
 def mean(frames: Tensor, lengths: Tensor) -> Tensor:
@@ -91,7 +83,7 @@ def first(frames: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG001 the form o
     >>> first(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2]))
     tensor([[1.]])
     """
-    return _wide(frames[:, 0])
+    return wide(frames[:, 0])
 
 
 def last(frames: Tensor, lengths: Tensor) -> Tensor:
@@ -108,7 +100,7 @@ def last(frames: Tensor, lengths: Tensor) -> Tensor:
     tensor([[3.]])
     """
     rows = torch.arange(len(frames), device=frames.device)
-    return _wide(frames[rows, lengths.to(frames.device) - 1])
+    return wide(frames[rows, lengths.to(frames.device) - 1])
 
 
 def energy_mean(frames: Tensor, lengths: Tensor) -> Tensor:
@@ -181,42 +173,13 @@ def segments(k: int) -> Pooling:
     return pool
 
 
-def resolve(pool: str | Pooling) -> Pooling:
-    """Return the pooling called by a name, or the callable itself.
-
-    Raises
-    ------
-    ValueError
-        If no pooling has that name.
-
-    Examples
-    --------
-    >>> resolve("mean") is mean
-    True
-    """
-    if callable(pool):
-        return pool
-    poolings: tuple[Pooling, ...] = (mean, mean_std, maximum, first, last, energy_mean)
-    named = {name_of(each): each for each in poolings} | {"max": maximum}
-    if pool not in named:
-        raise ValueError(
-            f"unknown pooling {pool!r}; use one of {', '.join(named)}, pooling.segments(k), "
-            "or any callable (frames (B, T, D), lengths (B,)) -> (B, D')"
-        )
-    return named[pool]
-
-
-def name_of(pool: Pooling) -> str:
-    """Name of a pooling for provenance."""
-    return getattr(pool, "__name__", type(pool).__name__)
-
-
-def _wide(values: Tensor) -> Tensor:
+def wide(values: Tensor) -> Tensor:
+    """Return values in float32, or as they are in float64."""
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 def _valid(frames: Tensor, lengths: Tensor, fill: float) -> Tensor:
-    values = _wide(frames)
+    values = wide(frames)
     # Lengths kept on the CPU answer this without waiting for the device, and save a copy.
     if lengths.device.type == "cpu" and int(lengths.min()) >= frames.shape[1]:
         return values
