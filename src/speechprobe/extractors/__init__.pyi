@@ -1,9 +1,9 @@
 from . import nets as nets
 from .base import BatchExtractor as BatchExtractor
 from .base import Extractor as Extractor
-from .base import check_extractor as check_extractor
 from .base import select_layers as select_layers
 from .byol import load_byol_a as load_byol_a
+from .checking import check_extractor as check_extractor
 from .crepe import load_crepe as load_crepe
 from .frontends import LogMel as LogMel
 from .ge2e import load_ge2e as load_ge2e

@@ -8,7 +8,6 @@ tensors is read. Code that a repository holds is neither fetched nor run.
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from speechprobe.extractors.checkpoints import read_tensors
+from speechprobe.extractors.hub import REPOSITORY, fetch
 from speechprobe.extractors.untrained import local_seed
 
 _SETTINGS = ["config.json", "preprocessor_config.json", "processor_config.json"]
@@ -53,10 +53,10 @@ def find_folder(path: str | Path, *, revision: str | None, weights: bool) -> Pat
                 f"revision={revision!r} is of a hub repository, but {path} is a folder"
             )
         folder = Path(path)
-    elif re.fullmatch(r"[\w][\w.-]*/[\w.-]+", str(path)):
-        folder = _fetch(str(path), revision, _SETTINGS + _SAFE * weights)
+    elif REPOSITORY.fullmatch(str(path)):
+        folder = fetch(str(path), revision, _SETTINGS + _SAFE * weights)
         if weights and not _any_of(_SAFE, folder):
-            folder = _fetch(str(path), revision, _SETTINGS + _PICKLED)
+            folder = fetch(str(path), revision, _SETTINGS + _PICKLED)
     else:
         raise FileNotFoundError(
             f"{path}: no such folder; expected one with config.json, weights and "
@@ -65,19 +65,6 @@ def find_folder(path: str | Path, *, revision: str | None, weights: bool) -> Pat
         )
     _require(folder, path, [_SETTINGS[:1], _SETTINGS[1:], *([_SAFE + _PICKLED] * weights)])
     return folder
-
-
-def _fetch(repository: str, revision: str | None, files: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise FileNotFoundError(
-            f"{repository} is no folder here, and the hub gives no repository {repository!r} at "
-            f"revision {revision or 'main'!r}; a private one needs `hf auth login`"
-        ) from error
 
 
 def _any_of(patterns: list[str], folder: Path) -> bool:

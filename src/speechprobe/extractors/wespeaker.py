@@ -18,7 +18,6 @@ A layer (B, C, F, T) is given as frames (T, C F). Whole utterances are embedded,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import yaml
 from torch import Tensor, nn
 
 from speechprobe.extractors.checkpoints import load_exactly, read_tensors
+from speechprobe.extractors.hub import REPOSITORY, fetch
 from speechprobe.extractors.layout import Layout, with_arithmetic
 from speechprobe.extractors.masked import MaskedExtractor
 from speechprobe.extractors.untrained import local_seed
@@ -229,22 +229,13 @@ def _folder(path: str | Path, files: list[str], revision: str | None) -> Path:
             )
         return Path(path)
     repository = PUBLISHED.get(str(path), str(path))
-    if not re.fullmatch(r"[\w][\w.-]*/[\w.-]+", repository):
+    if not REPOSITORY.fullmatch(repository):
         raise FileNotFoundError(
             f"{path}: no such folder; expected one with {_CONFIG} and {_WEIGHTS}, the name of a "
             f"hub repository (owner/name), or one of {list(PUBLISHED)}; unpack WeSpeaker's "
             "archives of other networks and give the folder"
         )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise FileNotFoundError(
-            f"{path} is no folder here, and the hub gives no repository {repository!r} at "
-            f"revision {revision or 'main'!r}; a private one needs `hf auth login`"
-        ) from error
+    return fetch(repository, revision, files)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from speechprobe.pooling import Pooling
 
 
-class Wrapped:
+class Wrapped(ABC):
     """What a wrapper passes on of the extractor inside it."""
 
     def __init__(self, extractor: Extractor) -> None:
@@ -44,8 +45,9 @@ class Wrapped:
         """What makes the numbers: the extractor inside, and what is done to its signals."""
         return provenance_of(self.extractor) | self._settings()
 
+    @abstractmethod
     def _settings(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """Return what is done to the signals, for the provenance."""
 
 
 def provenance_of(extractor: Extractor) -> dict[str, Any]:
