@@ -7,8 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 from speechprobe import _optional, audio
+from speechprobe.extractors import LogMel
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -80,14 +82,20 @@ def test_a_torchaudio_that_does_not_fit_names_both_versions_and_the_remedy(
         assert required in remedy
 
 
-def test_resampling_without_torchaudio_says_so_and_works_again_once_mended(
-    failing_torchaudio, monkeypatch, tmp_path, write_sound
-):
-    audio._resampler.cache_clear()
+def test_reading_and_resampling_need_no_torchaudio(failing_torchaudio, tmp_path, write_sound):
     path = write_sound(tmp_path / "a.wav", 0.5, 8_000)
     failing_torchaudio(ImportError("no"))
     assert len(audio.read(path)) == 4_000
-    with pytest.raises(ImportError, match="pip install"):
-        audio.read(path, 16_000)
-    monkeypatch.undo()
     assert len(audio.read(path, 16_000)) == 8_000
+
+
+def test_a_front_end_without_torchaudio_says_so_and_works_again_once_mended(
+    failing_torchaudio, monkeypatch
+):
+    front = LogMel(n_mels=37)  # a table that no other test has made
+    waveforms = torch.zeros(1, 16_000)
+    failing_torchaudio(ImportError("no"))
+    with pytest.raises(ImportError, match="pip install"):
+        front(waveforms)
+    monkeypatch.undo()
+    assert front(waveforms).shape == (1, 98, 37)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -239,14 +240,17 @@ class TestDryRuns:
             network(waveforms)
         assert fake_shapes(network, ["frame", "one", "two"], waveforms, network) == real
 
-    def test_a_large_network_computes_in_the_first_dry_run_only(self, build):
-        large = nn.Sequential(nn.Conv1d(1, 256, 200, stride=8), nn.Conv1d(256, 256, 9))
-        extractor = build(lambda: large, preprocess=lambda waveforms: waveforms[:, None])
+    def test_a_slow_network_computes_in_the_first_dry_run_only(self, build):
         computed = []
-        extractor.module.register_forward_pre_hook(
-            lambda _m, args: computed.append(type(args[0]) is torch.Tensor)
-        )
-        assert extractor._arithmetic["1"].n_frames(RATE) == 1 + (RATE - 200) // 8 - 8
+
+        class Slow(Framed):
+            def forward(self, waveforms):
+                computed.append(type(waveforms) is torch.Tensor)
+                time.sleep(0.5 * computed[-1])
+                return super().forward(waveforms)
+
+        extractor = build(Slow)
+        assert extractor._arithmetic["point"].n_frames(RATE) == 1 + (RATE - 200) // 80
         assert sum(computed) == 1
         assert len(computed) > 10
 
