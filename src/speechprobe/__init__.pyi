@@ -11,4 +11,7 @@ from .features import Features as Features
 from .features import extract as extract
 from .features import load_features as load_features
 from .layers import LayerScores as LayerScores
+from .layers import LayerSimilarity as LayerSimilarity
+from .layers import compare_layers as compare_layers
+from .layers import learning_curve as learning_curve
 from .layers import probe_layers as probe_layers

@@ -203,9 +203,9 @@ def test_half_precision_is_summed_in_float32():
 
 
 def test_an_empty_signal_is_refused():
-    with pytest.raises(ValueError, match="levels: a signal has no samples"):
+    with pytest.raises(ValueError, match="no samples"):
         levels(VGGISH)(np.zeros(0, np.float32))
-    with pytest.raises(ValueError, match="levels: a signal has no samples"):
+    with pytest.raises(ValueError, match="no samples"):
         levels(VGGISH).extract_batch([noise(5000), np.zeros(0, np.float32)], pooling.mean)
 
 

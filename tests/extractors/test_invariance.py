@@ -5,7 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from speechprobe.extractors import LogMel, ModuleExtractor, TransformerExtractor
+from speechprobe.extractors import (
+    KaldiFbank,
+    LogMel,
+    ModuleExtractor,
+    TransformerExtractor,
+    subtract_mean,
+)
 from speechprobe.extractors.invariance import check_batch_invariance
 
 
@@ -108,3 +114,8 @@ def test_describing_leaves_the_weights_alone():
     ModuleExtractor(net, layers="*", sample_rate=16_000, preprocess=lambda x: x[:, None]).describe()
     assert torch.equal(net[0].weight, before)
     assert not net[0]._forward_hooks
+
+
+def test_a_layer_whose_mean_is_zero_is_exact():
+    front = KaldiFbank(n_mels=8, normalise=subtract_mean)
+    assert check_batch_invariance(front, CORPUS)["exact"].all()

@@ -76,7 +76,7 @@ def test_all_frames_count_in_the_pooling(build):
 
 def test_signals_of_all_lengths_run_in_one_batch(build):
     extractor = build()
-    _ = extractor.layers
+    extractor.extract_batch([noise(0.3), noise(0.3)], pooling.mean)  # dry runs
     sizes = []
     handle = extractor.module.register_forward_pre_hook(lambda _m, a: sizes.append(a[0].shape))
     extractor.extract_batch([noise(0.3), noise(3.0), noise(1.0)], pooling.mean)
@@ -119,3 +119,9 @@ def test_wespeakers_loader_takes_it(tmp_path):
     )
     extractor = load_wespeaker(tmp_path, untrained=True, max_frames=400)
     assert len(extractor(noise(0.5))["front.relu"]) == 400
+
+
+def test_spans_that_may_lie_behind_the_cut_are_refused(build):
+    pool = pooling.spans({"a": [(1.5, 1.6)]}).for_batch(["a"], [2.0])
+    with pytest.raises(ValueError, match="does not see it whole"):
+        build().extract_batch([noise(2.0)], pool)

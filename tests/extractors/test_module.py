@@ -146,11 +146,12 @@ def test_an_inexact_network_warns_once_and_runs_unequal_lengths_alone(
     assert sorted(sizes) == [1, 1, 1, 2]  # the two of equal length go together
 
 
-def test_equal_lengths_are_batched_without_measuring(build, signals, count_calls):
+def test_equal_lengths_are_batched_without_measuring_padding(build, signals, count_calls):
     extractor = build(GroupNormed)
-    _ = extractor.layers
-    sizes = count_calls(extractor)
     equal = [signals[0], signals[2]]
+    extractor.extract_batch(equal, pooling.mean)
+    assert extractor.padding_error is None
+    sizes = count_calls(extractor)
     extractor.extract_batch(equal, pooling.mean)
     assert sizes == [2]
     assert_equals_alone(extractor, equal)
@@ -158,7 +159,7 @@ def test_equal_lengths_are_batched_without_measuring(build, signals, count_calls
 
 def test_padding_never_does_not_pad_even_where_it_is_exact(build, signals, count_calls):
     extractor = build(Causal, padding="never")
-    _ = extractor.layers
+    extractor.extract_batch(signals, pooling.mean)  # dry runs and measurement
     sizes = count_calls(extractor)
     extractor.extract_batch(signals, pooling.mean)
     assert sorted(sizes) == [1, 1, 1, 2]
@@ -333,3 +334,153 @@ def test_wildcards_pass_over_containers_that_never_run_and_a_wrong_shape_is_expl
     convolution = nn.Sequential(nn.Conv1d(1, 4, 400, stride=160)).eval()
     with pytest.raises(ValueError, match="dry run on noise failed.*lambda waveforms"):
         ModuleExtractor(convolution, layers="*", sample_rate=8000)(np.zeros(8000, np.float32))
+
+
+class Squeezing(nn.Module):
+    """Drops every axis of length 1, as of a batch of one signal."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv1d(1, 8, 200, stride=80)
+        self.sq = nn.Identity()
+
+    def forward(self, waveforms):
+        return self.sq(self.stem(waveforms[:, None]).movedim(1, 2).squeeze())
+
+
+class BatchNormalised(nn.Module):
+    """Normalises the whole batch, as a feature extractor given one tensor does."""
+
+    def __init__(self):
+        super().__init__()
+        self.frame = nn.Conv1d(1, 6, 200, stride=80)
+
+    def forward(self, waveforms):
+        return self.frame(((waveforms - waveforms.mean()) / waveforms.std())[:, None])
+
+
+class FillingUp(nn.Module):
+    """Fills signals under half a second up with zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.frame = nn.Conv1d(1, 6, 200, stride=80)
+
+    def forward(self, waveforms):
+        missing = max(0, RATE // 2 - waveforms.shape[1])
+        return self.frame(nn.functional.pad(waveforms, (0, missing))[:, None])
+
+
+class Keeping(nn.Module):
+    """Keeps positions for later calls, as encodings of positions do."""
+
+    def __init__(self):
+        super().__init__()
+        self.frame = nn.Conv1d(1, 6, 200, stride=80)
+        self.scale = nn.Linear(1, 1)
+        self.positions = None
+
+    def forward(self, waveforms):
+        x = self.frame(waveforms[:, None])
+        if self.positions is None or len(self.positions) != x.shape[-1]:
+            self.positions = torch.linspace(0, 1, x.shape[-1])
+        return x + self.scale(self.positions[:, None])[:, 0]
+
+
+def test_a_layer_that_loses_the_axis_of_one_signal_is_refused(build):
+    with pytest.raises(ValueError, match=r"'sq' has shape .* of one signal .*squeeze"):
+        _ = build(Squeezing).layers
+
+
+def test_signals_that_change_each_other_in_a_batch_run_one_by_one(build, signals, count_calls):
+    extractor = build(BatchNormalised)
+    same = [signals[0], 9 * signals[2]]
+    with pytest.warns(UserWarning, match=r"change each other.*said once"):
+        extractor.extract_batch(same, pooling.mean)
+    sizes = count_calls(extractor)
+    assert_equals_alone(extractor, same)
+    assert sizes[:2] == [1, 1]
+
+
+def test_a_network_that_fills_up_short_signals_is_not_padded(build):
+    rng = np.random.default_rng(0)
+    mixed = [rng.normal(size=n).astype(np.float32) for n in (8000, 1000, 2400)]
+    extractor = build(FillingUp)
+    with pytest.warns(UserWarning, match="said once"):
+        extractor.extract_batch(mixed, pooling.mean)
+    assert_equals_alone(extractor, mixed)
+
+
+def test_what_a_network_keeps_can_still_be_trained_through(build, signals):
+    extractor = build(Keeping, layers=["frame"])
+    extractor(signals[0])
+    extractor.module(torch.from_numpy(signals[0])[None]).sum().backward()
+    assert extractor.module.scale.weight.grad is not None
+
+
+def test_the_callers_default_type_changes_nothing(build, signals):
+    expected = build(Causal)(signals[0])
+    extractor = build(Causal)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = extractor(signals[0])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for layer in expected:
+        np.testing.assert_array_equal(found[layer], expected[layer])
+
+
+def test_complex_layers_are_refused():
+    class Transform(nn.Module):
+        def forward(self, waveforms):
+            return torch.stft(waveforms, 256, window=torch.hann_window(256), return_complex=True)
+
+    network = nn.Sequential(Transform()).eval()
+    with pytest.raises(ValueError, match="'0' is complex"):
+        ModuleExtractor(network, layers="*", sample_rate=RATE)(np.zeros(RATE, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("signal", "error", "message"),
+    [
+        (np.zeros(8000, np.int16), TypeError, "int16"),
+        (np.zeros((8000, 2), np.float32), TypeError, r"shape \(8000, 2\); average channels"),
+        (np.zeros(0, np.float32), ValueError, "no samples"),
+        (np.full(8000, np.nan, np.float32), ValueError, "NaN"),
+        (np.zeros(100, np.float32), RuntimeError, "100 samples, which may be too few"),
+    ],
+)
+def test_signals_that_are_none_are_refused(build, signal, error, message):
+    extractor = build(Causal)
+    with pytest.raises(error, match=message):
+        extractor(signal)
+    with pytest.raises(error, match=message):
+        extractor.extract_batch([signal], pooling.mean)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"sample_rate": 0}, ValueError, "whole Hz, got 0"),
+        ({"sample_rate": 8000.5}, ValueError, "whole Hz, got 8000.5"),
+        ({"preprocess": LogMel(sample_rate=16_000)}, ValueError, "takes 16000 Hz and .* 8000 Hz"),
+        ({"dtype": "bfloat16"}, ValueError, "got 'bfloat16'"),
+        ({"dtype": torch.float64}, ValueError, "got torch.float64"),
+        ({"layers": 3}, TypeError, "names or patterns, got 3"),
+        ({"layers": [1, 2]}, TypeError, r"got \[1, 2\]"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(build, settings, error, message):
+    with pytest.raises(error, match=message):
+        build(Causal, **settings)
+
+
+def test_a_name_in_place_of_a_network_is_refused():
+    with pytest.raises(TypeError, match=r"expected a torch.nn.Module, got str"):
+        ModuleExtractor("net", layers="*", sample_rate=RATE)
+
+
+@pytest.mark.parametrize("pool", [lambda f, _n: f.mean(1).numpy(), lambda f, _n: f.mean()])
+def test_a_pooling_that_gives_no_vectors_is_refused(build, signals, pool):
+    with pytest.raises(TypeError, match="a pooling must give a tensor"):
+        build(Causal).extract_batch(signals[:1], pool)

@@ -340,7 +340,10 @@ def test_lengths_that_the_network_cannot_take_are_refused(family, extractor):
     shortest = {"waveform": 340, "squeezed": 660, "pairs": 560, "ceil": 1, "patches": 2800}
     signal = sound(7)[: shortest[family.frames]]
     assert {len(frames) for frames in extractor(signal).values()} == {1}
-    with pytest.raises(ValueError, match=f"{len(signal) - 1} samples is too short for tiny"):
+    n = len(signal) - 1
+    with pytest.raises(
+        ValueError, match=f"{n} samples is too short for tiny" if n else "no samples"
+    ):
         extractor(signal[:-1])
     if family.frames not in ("ceil", "patches"):
         assert extractor.max_seconds is None

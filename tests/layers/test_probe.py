@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,30 +19,6 @@ import speechprobe as sp
 from speechprobe.datasets.splits import Split, predefined
 
 
-@pytest.fixture
-def features():
-    """12 speakers of 10 items: a layer that carries the rate, one of noise, one of the speaker."""
-    generator = np.random.default_rng(0)
-    speaker = np.repeat(np.arange(12), 10)
-    rate = generator.normal(size=120)
-    noise = generator.normal(size=(120, 6))
-    items = pd.DataFrame(
-        {
-            "speaker": [f"{number:02d}" for number in speaker],
-            "rate": rate,
-            "gender": np.where(speaker % 2, "F", "M"),
-            "emotion": np.where(rate > 0.4, "anger", np.where(rate < -0.4, "sadness", "neutral")),
-        },
-        index=[f"u{number}" for number in range(120)],
-    )
-    layers = {
-        "noise": noise,
-        "signal": np.column_stack([rate + 0.1 * noise[:, 0], noise[:, 1:]]),
-        "speaker": np.eye(12)[speaker] + 0.01 * np.column_stack([noise, noise]),
-    }
-    return sp.Features(layers, items)
-
-
 def probe_rate(features, **settings):
     settings = {"probe": sp.probes.RidgeProbe(), "metrics": sp.metrics.r2, **settings}
     return sp.probe_layers(features, target="rate", groups="speaker", **settings)
@@ -54,7 +31,7 @@ def test_a_planted_signal_is_found_and_noise_stays_at_the_floor(features):
 
 
 def test_scores_equal_scikit_learns_own_cross_validation(features):
-    found = probe_rate(features, n_folds=4)
+    found = probe_rate(features, n_folds=4, probe=sp.probes.RidgeProbe(selection="loo"))
     pipeline = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 16)))
     for record in found.records:
         expected = cross_val_predict(
@@ -148,6 +125,24 @@ def test_metrics_of_one_name_are_refused_and_partials_are_told_apart(features):
         probe_rate(features, metrics=[sp.metrics.r2, sp.metrics.r2])
 
 
+def test_a_probe_that_holds_groups_out_is_given_those_of_the_training_items(features):
+    given = []
+
+    class Holding(LinearRegression):
+        def fit(self, X, y, groups=None):
+            given.append(groups)
+            return super().fit(X, y)
+
+    probe_rate(features, probe=Holding(), n_folds=3, n_shuffles=0, select_on=None)
+    assert [len(set(groups)) for groups in given] == [8] * 9
+    given.clear()
+    sp.probe_layers(
+        features, target="rate", groups=None, probe=Holding(), metrics=sp.metrics.r2, n_folds=3,
+        n_shuffles=0,
+    )  # fmt: skip
+    assert set(given) == {None}
+
+
 def test_a_subclass_of_a_probe_is_not_bypassed(features):
     class Shifted(sp.probes.RidgeProbe):
         def predict(self, X):
@@ -171,6 +166,8 @@ def test_a_metric_that_does_not_exist_for_a_layer_is_told_of_and_nothing_is_lost
         scores = probe_rate(flat, metrics=picky, split=split)
     assert np.isnan(scores.records[0].score)
     assert scores.records[1].score < 0.2
+    assert "no score exists for: picky of 'flat'" in scores.cautions
+    assert "4 groups are few; an interval from fewer than 10 is too narrow" in scores.cautions
 
 
 def test_folds_that_test_an_item_twice_are_refused(features):
@@ -199,6 +196,7 @@ def test_where_no_class_can_be_held_out_nothing_is_chosen_and_that_is_said(featu
         )
     assert np.isfinite(scores.records[0].score)
     assert not scores.chosen
+    assert scores.cautions[0].startswith("too few groups to choose a layer")
 
 
 def test_the_groups_themselves_cannot_be_the_target(features):
@@ -283,9 +281,51 @@ def test_several_seeds_are_averaged_and_their_spread_is_kept(features):
     assert set(both.predictions["seed"]) == {0, 1}
 
 
-def test_the_same_call_gives_the_same_numbers(features):
-    first, second = (probe_rate(features) for _ in range(2))
-    assert first.records == second.records
+@pytest.mark.parametrize(
+    "probe", [sp.probes.RidgeProbe(), sp.probes.TorchMLPRegressor(epochs=2, learning_rate=1e-2)]
+)
+def test_the_same_call_gives_the_same_bits(features, probe):
+    def scores():
+        settings = {"control": "word", "floor": features.select(range(120)), "n_shuffles": 2}
+        return probe_rate(features, probe=probe, n_folds=3, **settings)
+
+    first, second = scores(), scores()
+    assert first == second
+    bits = [each.predictions["prediction"].to_numpy().tobytes() for each in (first, second)]
+    assert bits[0] == bits[1]
+
+
+def test_layers_of_equal_width_reach_the_probe_together(features):
+    calls = []
+
+    class Recorded(sp.probes.RidgeProbe):
+        def fit_predict_layers(self, matrices, jobs):
+            calls.append((list(matrices), len(jobs)))
+            return {name: self.fit_predict_many(rows, jobs) for name, rows in matrices.items()}
+
+    scores = probe_rate(features, probe=Recorded(), n_shuffles=3)
+    # 5 folds: the test parts, 3 shuffles of them, and the validation parts.
+    assert calls == [(["noise", "signal"], 25), (["speaker"], 25)]
+    assert scores == replace(probe_rate(features, n_shuffles=3), settings=scores.settings)
+
+
+def test_a_probe_of_frames_takes_layers_of_frames(features):
+    rate = features.items["rate"].to_numpy()
+    generator = np.random.default_rng(0)
+    frames = [0.3 * generator.normal(size=(3 + k % 4, 2)) + rate[k] for k in range(120)]
+
+    class MeanRegression(LinearRegression):
+        def fit(self, X, y):
+            return super().fit(np.stack([each.mean(axis=0) for each in X]), y)
+
+        def predict(self, X):
+            return super().predict(np.stack([each.mean(axis=0) for each in X]))
+
+    both = sp.Features({"frames": frames}, features.items)
+    assert probe_rate(both, probe=MeanRegression(), n_folds=3).records[0].score > 0.9
+    frames[7] = np.full((2, 2), np.nan)
+    with pytest.raises(ValueError, match="'frames' holds NaN or infinity, first in item 'u7'"):
+        probe_rate(sp.Features({"frames": frames}, features.items), probe=MeanRegression())
 
 
 @pytest.mark.parametrize("form", ["split", "list", "pairs"])
@@ -322,6 +362,7 @@ def test_a_split_that_leaks_a_speaker_is_refused(features):
         ({}, {"metrics": sklearn.metrics.accuracy_score}, "'accuracy_score' fails on this target"),
         ({}, {"seeds": ()}, "at least one seed"),
         ({}, {"n_shuffles": -1}, "0 or more"),
+        ({}, {"shuffle": "all"}, "'auto' or 'within', got 'all'"),
         ({}, {"select_on": "test"}, "'validation' or None, got 'test'"),
         ({}, {"metrics": sp.metrics.uar}, "fractional numbers; this metric wants classes"),
         ({}, {"split": [(np.arange(3),)]}, r"pair \(train, test\)"),
@@ -414,6 +455,8 @@ def test_a_class_that_a_fold_never_trains_on_is_told_of(features):
             metrics=sp.metrics.uar,
         )
     assert np.isfinite(scores.records[1].score)
+    assert any("never trains on: ['fear']" in sentence for sentence in scores.cautions)
+    assert scores.table().attrs["cautions"] == list(scores.cautions)
 
 
 def test_no_shuffles_give_no_floor(features):

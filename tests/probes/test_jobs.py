@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from speechprobe.probes import LogisticProbe, RidgeProbe, TorchMLPClassifier, TorchMLPRegressor
-from speechprobe.probes.jobs import Job, fit_predict_many, seeded
+from speechprobe.probes.jobs import Job, fit_predict_layers, fit_predict_many, seeded
 
 N_ITEMS = 80
 
@@ -125,3 +125,66 @@ def test_seeds_decide_where_an_estimator_is_random(X):
 def test_no_job_gives_no_prediction(X):
     for probe in (RidgeProbe(), TorchMLPRegressor(), TorchMLPClassifier(), LogisticProbe()):
         assert fit_predict_many(probe, X, []) == []
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [RidgeProbe(), TorchMLPRegressor((4,), epochs=1), LinearRegression()],
+    ids=lambda probe: type(probe).__name__,
+)
+def test_every_layer_is_fitted_in_its_order(probe, X, numbers):
+    jobs = jobs_for(numbers, seeds=(0,))
+    matrices = {"second": X, "first": X[:, :3], "third": -2 * X}
+    found = fit_predict_layers(probe, matrices, jobs)
+    assert list(found) == ["second", "first", "third"]
+    for layer, features in matrices.items():
+        expected = fit_predict_many(probe, features, jobs)
+        for one, other in zip(found[layer], expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_of_different_items_are_refused(X):
+    with pytest.raises(ValueError, match=r"same items, got these numbers: \{'a': 80, 'b': 79\}"):
+        fit_predict_layers(RidgeProbe(), {"a": X, "b": X[1:]}, [])
+
+
+class GroupedMean(RegressorMixin, BaseEstimator):
+    """Predicts the mean group, to show what reaches `fit`."""
+
+    def fit(self, X, y, *, groups=None):
+        self.mean_ = -1.0 if groups is None else groups.mean()
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.mean_)
+
+
+def test_groups_reach_an_estimator_that_takes_them(X, numbers):
+    groups = np.arange(N_ITEMS)
+    job = Job(np.array([3, 5]), np.arange(1), numbers, 0, groups)
+    for wanted, given in ((4.0, job), (-1.0, job._replace(groups=None))):
+        assert fit_predict_many(GroupedMean(), X, [given])[0] == wanted
+    (found,) = fit_predict_many(LinearRegression(), X, [job])
+    assert np.isfinite(found).all()
+
+
+class Doubled(TorchMLPRegressor):
+    """Changes what is predicted, and inherits the ways to share work."""
+
+    def predict(self, X):
+        return 2 * super().predict(X)
+
+
+class Constant(TorchMLPRegressor):
+    """Shares work between jobs in its own way."""
+
+    def fit_predict_many(self, features, jobs):
+        return [np.full(len(job.predict), 7.0) for job in jobs]
+
+
+def test_a_subclass_is_not_bypassed_by_what_it_inherits(X, numbers):
+    jobs = jobs_for(numbers, seeds=(0,))
+    plain = fit_predict_many(TorchMLPRegressor(epochs=1), X, jobs)
+    for one, other in zip(fit_predict_many(Doubled(epochs=1), X, jobs), plain, strict=True):
+        np.testing.assert_allclose(one, 2 * other, rtol=1e-4, atol=1e-5)
+    assert (fit_predict_many(Constant(), X, jobs)[0] == 7.0).all()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from speechprobe.probes import RidgeProbe, TorchMLPClassifier, TorchMLPRegressor, stacked
+from speechprobe.probes import RidgeProbe, TorchMLPClassifier, TorchMLPRegressor
+from speechprobe.probes.training import hold_out
 
 
 @pytest.fixture(scope="module")
@@ -22,75 +27,182 @@ def y(X):
     return 5 + 2 * X[:, 0] - 0.1 * X[:, 1]
 
 
-def plain_loop(X, target, probe, n_outputs):
-    """Train with torch.nn and torch.optim, from the same draws of the seed."""
-    generator = torch.Generator().manual_seed(probe.random_state)
-    sizes = [X.shape[1], *probe.hidden_sizes, n_outputs]
-    pairs = list(pairwise(sizes))
+class DrawnDropout(nn.Module):
+    """Dropout whose masks are laid in by the loop."""
 
-    def draw(n_in, *shape):
-        return (2 * torch.rand(shape, generator=generator) - 1) / n_in**0.5
+    def forward(self, x):
+        return x * self.mask if self.training else x
 
-    weights = [draw(n_in, n_in, n_out) for n_in, n_out in pairs]
-    biases = [draw(n_in, 1, n_out) for n_in, n_out in pairs]
+
+def build(probe, n_dims, n_outputs, generator):
+    """Return a network of torch.nn with the weights that the seed draws."""
+    pairs = list(pairwise([n_dims, *probe.hidden_sizes, n_outputs]))
+    linears = []
+    for place, (n_in, n_out) in enumerate(pairs):
+        biased = not probe.batch_norm or place == len(pairs) - 1
+        linears.append(nn.Linear(n_in, n_out, bias=biased))
+
+    def draw(linear, *shape):
+        return (2 * torch.rand(shape, generator=generator) - 1) / linear.in_features**0.5
+
+    with torch.no_grad():
+        for linear in linears:
+            linear.weight.copy_(draw(linear, linear.in_features, linear.out_features).T)
+        for linear in linears:
+            if linear.bias is not None:
+                linear.bias.copy_(draw(linear, 1, linear.out_features)[0])
     modules = []
-    for (n_in, n_out), weight, bias in zip(pairs, weights, biases, strict=True):
-        linear = nn.Linear(n_in, n_out)
-        with torch.no_grad():
-            linear.weight.copy_(weight.T)
-            linear.bias.copy_(bias[0])
-        modules += [linear, nn.ReLU()]
-    network = nn.Sequential(*modules[:-1])
-    optimiser = torch.optim.Adam(
-        network.parameters(), lr=probe.learning_rate, weight_decay=probe.weight_decay
-    )
-    regression = target.is_floating_point()
-    loss_of = nn.MSELoss() if regression else nn.CrossEntropyLoss()
-    X = torch.from_numpy(((X - X.mean(0)) / X.std(0)).astype(np.float32))
-    losses = []
-    for _ in range(probe.epochs):
-        total = 0.0
-        for rows in torch.randperm(len(X), generator=generator).split(probe.batch_size):
-            output = network(X[rows])
-            loss = loss_of(output[:, 0] if regression else output, target[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            total += loss.item() * len(rows)
-        losses.append(total / len(X))
-    return network(X).detach().numpy(), losses
+    for linear in linears:
+        norms = [nn.BatchNorm1d(linear.out_features)] if probe.batch_norm else []
+        dropouts = [DrawnDropout()] if probe.dropout else []
+        modules += [linear, *norms, nn.ReLU(), *dropouts]
+    return nn.Sequential(*modules[: modules.index(linears[-1]) + 1])
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"hidden_sizes": (8, 6), "learning_rate": 1e-2, "random_state": 3},
-        {"hidden_sizes": (), "weight_decay": 0.1},
-        {"batch_size": 1000},
-        {"batch_size": 25, "weight_decay": 1e-3},
-    ],
-    ids=["default", "deep", "linear", "one batch", "whole batches"],
-)
+def epoch_of(network, probe, X, target, optimiser, generator):
+    """Pass once over the items; return the outputs on the way, in the order of `target`."""
+    network.train()
+    order = torch.randperm(len(X), generator=generator)
+    dropouts = [module for module in network if isinstance(module, DrawnDropout)]
+    if dropouts:
+        kept = torch.rand((len(X), sum(probe.hidden_sizes)), generator=generator) >= probe.dropout
+        masks = (kept / (1 - probe.dropout)).split(list(probe.hidden_sizes), 1)
+    outputs = torch.empty(len(X), network[-1].out_features)
+    for places in torch.arange(len(X)).split(probe.batch_size):
+        for module, mask in zip(dropouts, masks if dropouts else [], strict=True):
+            module.mask = mask[places]
+        rows = order[places]
+        output = network(X[rows])
+        outputs[rows] = output.detach()
+        optimiser.zero_grad()
+        loss_of(output, target[rows]).backward()
+        optimiser.step()
+    return outputs
+
+
+def loss_of(output, target):
+    if target.is_floating_point():
+        return nn.functional.mse_loss(output[:, 0], target)
+    return nn.functional.cross_entropy(output, target)
+
+
+def metric_of(output, target):
+    if target.is_floating_point():
+        return r2_score(target.numpy(), output[:, 0].numpy())
+    return accuracy_score(target.numpy(), output.argmax(1).numpy())
+
+
+def plain_loop(X, target, probe, n_outputs, groups=None):
+    """Train with torch.nn and torch.optim, one network, from the same draws of the seed."""
+    fit, held = hold_out(len(X), probe.validation_fraction, groups=groups, seed=probe.random_state)
+    X = torch.from_numpy(((X - X[fit].mean(0)) / X[fit].std(0)).astype(np.float32))
+    if target.is_floating_point():
+        target = ((target - target[fit].mean()) / target[fit].std(correction=0)).float()
+    generator = torch.Generator().manual_seed(probe.random_state)
+    network = build(probe, X.shape[1], n_outputs, generator)
+    settings = {"lr": probe.learning_rate, "weight_decay": probe.weight_decay}
+    optimiser = torch.optim.Adam(network.parameters(), **settings)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, probe.epochs)
+    curve, best = [], None
+    for epoch in range(probe.epochs):
+        output = epoch_of(network, probe, X[fit], target[fit], optimiser, generator)
+        scores = [(output, target[fit])]
+        network.eval()
+        if len(held):
+            scores.append((network(X[held]).detach(), target[held]))
+        curve += [(float(loss_of(*each)), float(metric_of(*each))) for each in scores]
+        if probe.schedule == "cosine":
+            schedule.step()
+        if probe.patience is None:
+            continue
+        if best is None or curve[-1][0] < best[0]:
+            best = curve[-1][0], epoch, copy.deepcopy(network.state_dict())
+        if epoch - best[1] >= probe.patience:
+            break
+    if best is not None:
+        network.load_state_dict(best[2])
+    return network(X).detach().numpy(), np.array(curve)
+
+
+SETTINGS = {
+    "default": {},
+    "deep": {"hidden_sizes": (8, 6), "learning_rate": 1e-2, "random_state": 3},
+    "linear": {"hidden_sizes": (), "weight_decay": 0.1},
+    "one batch": {"batch_size": 1000},
+    "whole batches": {"batch_size": 25, "weight_decay": 1e-3},
+    "dropout": {"hidden_sizes": (8, 6), "dropout": 0.3},
+    "batch norm": {"hidden_sizes": (8, 6), "batch_norm": True, "learning_rate": 1e-2},
+    "cosine": {"schedule": "cosine", "learning_rate": 1e-2},
+    "validation": {"validation_fraction": 0.2},
+    "early stopping": {
+        "validation_fraction": 0.3,
+        "patience": 2,
+        "learning_rate": 0.1,
+        "epochs": 40,
+    },
+    "all": {
+        "hidden_sizes": (8, 6),
+        "dropout": 0.2,
+        "batch_norm": True,
+        "schedule": "cosine",
+        "validation_fraction": 0.2,
+        "patience": 2,
+        "epochs": 8,
+        "learning_rate": 3e-2,
+        "weight_decay": 1e-3,
+        "batch_size": 16,
+    },
+}
+WITH_SETTINGS = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+GROUPS = np.arange(75) % 15
+
+
+def assert_curves(probe, curve, metric):
+    np.testing.assert_allclose(probe.curves_["loss"], curve[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(probe.curves_[metric], curve[:, 1], rtol=1e-4, atol=1e-4)
+    held = ["train", "validation"] if probe.validation_fraction else ["train"]
+    n_epochs = len(curve) // len(held)
+    assert probe.curves_["split"].tolist() == held * n_epochs
+    assert probe.curves_["epoch"].tolist() == np.repeat(range(1, n_epochs + 1), len(held)).tolist()
+
+
+@WITH_SETTINGS
 def test_the_regressor_is_a_plain_training_loop(X, y, settings):
-    probe = TorchMLPRegressor(**({"epochs": 5} | settings)).fit(X, y)
-    target = torch.from_numpy(((y - y.mean()) / y.std()).astype(np.float32))
-    output, losses = plain_loop(X, target, probe, 1)
-    np.testing.assert_allclose(probe.losses_, losses, rtol=1e-4)
-    expected = output[:, 0] * y.std() + y.mean()
+    probe = TorchMLPRegressor(**({"epochs": 5} | settings)).fit(X, y, groups=GROUPS)
+    fit = hold_out(75, probe.validation_fraction, groups=GROUPS, seed=probe.random_state)[0]
+    output, curve = plain_loop(X, torch.from_numpy(y), probe, 1, GROUPS)
+    assert_curves(probe, curve, "r2")
+    expected = output[:, 0] * y[fit].std() + y[fit].mean()
     np.testing.assert_allclose(probe.predict(X), expected, rtol=1e-4, atol=1e-4)
 
 
+@WITH_SETTINGS
 @pytest.mark.parametrize("class_names", [["F", "M"], [3, 7, 9]])
-def test_the_classifier_is_a_plain_training_loop(X, y, class_names):
+def test_the_classifier_is_a_plain_training_loop(X, y, settings, class_names):
     codes = np.digitize(y, np.quantile(y, np.linspace(0, 1, len(class_names) + 1)[1:-1]))
-    probe = TorchMLPClassifier((12,), epochs=5, learning_rate=1e-2, random_state=2)
-    probe.fit(X, np.array(class_names)[codes])
-    output, losses = plain_loop(X, torch.from_numpy(codes), probe, len(class_names))
-    np.testing.assert_allclose(probe.losses_, losses, rtol=1e-4)
+    probe = TorchMLPClassifier(**({"epochs": 5} | settings))
+    probe.fit(X, np.array(class_names)[codes], groups=GROUPS)
+    output, curve = plain_loop(X, torch.from_numpy(codes), probe, len(class_names), GROUPS)
+    assert_curves(probe, curve, "accuracy")
     expected = np.exp(output) / np.exp(output).sum(1, keepdims=True)
     np.testing.assert_allclose(probe.predict_proba(X), expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_array_equal(probe.predict(X), np.array(class_names)[output.argmax(1)])
+
+
+EVERYTHING = {
+    "hidden_sizes": (16,),
+    "epochs": 40,
+    "learning_rate": 3e-2,
+    "dropout": 0.1,
+    "batch_norm": True,
+    "schedule": "cosine",
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # the checks make estimators warn on purpose
+@parametrize_with_checks([TorchMLPRegressor(**EVERYTHING), TorchMLPClassifier(**EVERYTHING)])
+def test_scikit_learns_checks_pass_with_every_setting(estimator, check):
+    check(estimator)
 
 
 PROBES = pytest.mark.parametrize("kind", [TorchMLPRegressor, TorchMLPClassifier])
@@ -131,8 +243,9 @@ def test_it_trains_inside_no_grad_too(kind, X, y):
 
 def test_losses_fall(X, y):
     probe = TorchMLPRegressor(epochs=30, learning_rate=1e-2).fit(X, y)
-    assert probe.losses_.shape == (30,)
-    assert probe.losses_[-1] < 0.1 * probe.losses_[0]
+    losses = probe.curves_["loss"].to_numpy()
+    assert losses.shape == (30,)
+    assert losses[-1] < 0.1 * losses[0]
 
 
 def test_a_planted_product_is_found_by_the_perceptron_and_not_by_ridge():
@@ -164,7 +277,12 @@ def test_a_dimension_that_is_constant_up_to_rounding_says_nothing(X, y):
     [
         ({"epochs": 0}, "epochs must be a whole number from 1, got 0"),
         ({"batch_size": 2.5}, "batch_size must be a whole number from 1, got 2.5"),
-        ({"hidden_sizes": (8, 0)}, r"hidden_sizes\[1\] must be a whole number"),
+        ({"hidden_sizes": (8, 0)}, "hidden_sizes must be whole numbers from 1, got 0"),
+        ({"dropout": 1.0}, "dropout must be from 0 to below 1, got 1.0"),
+        ({"schedule": "linear"}, "schedule must be 'constant' or 'cosine', got 'linear'"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be from 0 to below 1"),
+        ({"patience": 3}, "patience=3 needs items to validate on; set validation_fraction"),
+        ({"patience": 0, "validation_fraction": 0.2}, "patience must be a whole number from 1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
         ({"weight_decay": -1.0}, "weight_decay not negative"),
@@ -176,13 +294,46 @@ def test_a_wrong_setting_is_named(kind, settings, message, X, y):
         kind(**settings).fit(X, np.arange(75) % 2)
 
 
-def test_many_networks_in_several_chunks_are_the_same(X, y, monkeypatch):
-    rows = np.arange(75)
-    target = ((y - y.mean()) / y.std()).astype(np.float32)
-    tasks = [stacked.Task(rows[: 75 - k], target[: 75 - k], seed=k) for k in range(5)]
-    settings = stacked.Settings((6,), 1e-2, 0.0, 32, 3)
-    whole = stacked.train(X, tasks, settings, n_outputs=1)
-    monkeypatch.setattr(stacked, "CHUNK_BYTES", 1)
-    for one, other in zip(whole, stacked.train(X, tasks, settings, n_outputs=1), strict=True):
-        np.testing.assert_allclose(one(X), other(X), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-4)
+def test_the_epoch_with_the_least_validation_loss_is_kept(X):
+    """Labels without a rule: the longer the training, the worse on what is held out."""
+    y = np.random.default_rng(4).normal(size=75)
+    probe = TorchMLPRegressor(learning_rate=3e-2, validation_fraction=0.3, patience=4, epochs=60)
+    probe.fit(X, y, groups=GROUPS)
+    held = probe.curves_[probe.curves_["split"] == "validation"].reset_index()
+    assert probe.epoch_ == held["epoch"][held["loss"].idxmin()]
+    assert len(held) == probe.epoch_ + 4 < 60
+    _, rows = hold_out(75, 0.3, groups=GROUPS, seed=0)
+    fitted = np.setdiff1d(np.arange(75), rows)
+    loss = np.mean((probe.predict(X)[rows] - y[rows]) ** 2) / y[fitted].var()
+    assert loss == pytest.approx(held["loss"].min(), rel=1e-4)
+
+
+def test_what_is_held_out_is_not_learnt_from(X, y):
+    _, held = hold_out(75, 0.2, groups=GROUPS, seed=0)
+    other_X, other_y = X.copy(), y.copy()
+    other_X[held], other_y[held] = 50.0, -1e3
+    probe = TorchMLPRegressor(validation_fraction=0.2, epochs=3)
+    predicted = probe.fit(X, y, groups=GROUPS).predict(X)
+    again = probe.fit(other_X, other_y, groups=GROUPS).predict(X)
+    np.testing.assert_allclose(again, predicted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_last_batch_of_one_item_does_no_harm_to_batch_norm(X, y):
+    probe = TorchMLPRegressor((16,), batch_norm=True, batch_size=37, epochs=60, learning_rate=1e-2)
+    assert probe.fit(X, y).score(X, y) > 0.9
+
+
+def test_a_class_that_is_only_held_out_is_named(X):
+    _, held = hold_out(75, 0.2, groups=None, seed=0)
+    classes = np.where(np.arange(75) == held[0], "rare", np.where(np.arange(75) % 2, "a", "b"))
+    with pytest.warns(UserWarning, match=r"classes \['rare'\] are validated on and not fitted on"):
+        TorchMLPClassifier(epochs=1, validation_fraction=0.2).fit(X, classes)
+
+
+@PROBES
+def test_a_grid_search_tries_every_setting(kind, X, y):
+    target = y if kind is TorchMLPRegressor else np.where(y > np.median(y), "F", "M")
+    grid = {"dropout": [0.0, 0.5], "hidden_sizes": [(4,), (32,)]}
+    search = GridSearchCV(kind(epochs=60, learning_rate=1e-2), grid, cv=3).fit(X, target)
+    assert len(search.cv_results_["params"]) == 4
+    assert search.best_score_ > 0.7

@@ -119,9 +119,36 @@ def _matches(name: str, pattern: str) -> bool:
     )
 
 
+def check_signals(signals: Sequence[Any]) -> None:
+    """Raise unless every signal is an array (n_samples,) of finite floats, not empty.
+
+    Raises
+    ------
+    TypeError
+        If the samples are whole numbers, or the array has another shape.
+    ValueError
+        If there is no signal, or one has no sample, NaN or infinity.
+    """
+    if not len(signals):
+        raise ValueError("there is no signal")
+    for number, signal in enumerate(signals):
+        values = np.asarray(signal)
+        if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
+            raise TypeError(
+                "a signal must be floats of shape (n_samples,) with full scale at 1.0, got "
+                f"{values.dtype} of shape {values.shape}; average channels, and divide 16-bit "
+                "samples by 32768"
+            )
+        if not values.size:
+            raise ValueError(f"signal {number} has no samples")
+        if not np.isfinite(values).all():
+            raise ValueError(f"signal {number} holds NaN or infinity")
+
+
 def padded(signals: Sequence[NDArray[np.float32]]) -> torch.Tensor:
     """Return signals (n_samples,) as one tensor (n_signals, most samples), zeros behind each."""
-    batch = torch.zeros(len(signals), max(map(len, signals)))
+    check_signals(signals)
+    batch = torch.zeros(len(signals), max(map(len, signals)), dtype=torch.float32)
     for row, signal in zip(batch, signals, strict=True):
         row[: len(signal)] = torch.from_numpy(np.require(signal, np.float32, ["C", "W"]))
     return batch

@@ -19,6 +19,7 @@ from speechprobe.extractors.spectral import (
     centred_in,
     frames_inside,
     plain_tensors,
+    require_bands,
     require_fits,
 )
 
@@ -80,6 +81,7 @@ class LogMel(SpectralFrontEnd):
         self.smallest = smallest
         self.normalise = normalise
         require_fits(self.window, n_fft)
+        require_bands(n_mels, sample_rate, 0.0, None)
 
     def __repr__(self) -> str:
         return f"LogMel(n_mels={self.n_mels}, sample_rate={self.sample_rate})"

@@ -25,6 +25,21 @@ from speechprobe.extractors.base import select_layers
 INPUT = ":input"
 
 
+_MARK = "came_from_a_hook"
+
+
+def _not_once(text: str) -> RuntimeError:
+    """Return the error of a layer that did not fire once, told apart from the network's own."""
+    error = RuntimeError(text)
+    setattr(error, _MARK, True)
+    return error
+
+
+def came_from_a_hook(error: Exception) -> bool:
+    """Say whether an error is that of a layer that fired never or several times."""
+    return getattr(error, _MARK, False)
+
+
 @contextmanager
 def capture(
     module: nn.Module,
@@ -84,7 +99,7 @@ def capture(
             handle.remove()
     silent = [name for name in names if name not in captured]
     if silent:
-        raise RuntimeError(
+        raise _not_once(
             f"{len(silent)} of {len(names)} layers did not fire: {silent[:5]}. Run the network "
             "inside the block, and leave out layers that this input does not pass through"
         )
@@ -110,7 +125,9 @@ def module_layers(module: nn.Module, patterns: str | Sequence[str]) -> list[str]
         for name, part in module.named_modules()
         if name and type(part).forward is not nn.Module.forward
     ]
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    wanted = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(wanted, Sequence) or not all(isinstance(each, str) for each in wanted):
+        raise TypeError(f"layers must be names or patterns, got {patterns!r}; layers are named")
     chosen: dict[str, None] = {}
     for pattern in wanted:
         bare = pattern.removesuffix(INPUT)
@@ -143,7 +160,7 @@ def _keeper(
 ) -> Callable[[Any], None]:
     def keep(value: Any) -> None:
         if name in captured:
-            raise RuntimeError(
+            raise _not_once(
                 f"layer {name!r} fired more than once in one forward pass; it is reused by the "
                 "network (or the network was run twice inside the block), so its output is "
                 "ambiguous: capture the modules around it"

@@ -27,7 +27,11 @@ def fetch(repository: str, revision: str | None, files: Sequence[str]) -> Path:
         If the hub has no such repository or revision, or gives it to members only.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
@@ -35,4 +39,9 @@ def fetch(repository: str, revision: str | None, files: Sequence[str]) -> Path:
         raise FileNotFoundError(
             f"there is no folder {repository}, and the hub gives no repository {repository!r} at "
             f"revision {revision or 'main'!r}; a private one needs `hf auth login`"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{repository!r} at revision {revision or 'main'!r} is not in huggingface_hub's cache, "
+            "and the hub cannot be reached"
         ) from error

@@ -66,7 +66,7 @@ class Layout:
 
 
 def find_axes(dry_run: DryRun, n_samples: int) -> dict[str, Layout]:
-    """Find the axes of every layer from three dry runs of two or three signals.
+    """Find the axes of every layer from dry runs of one to three signals.
 
     Parameters
     ----------
@@ -82,6 +82,13 @@ def find_axes(dry_run: DryRun, n_samples: int) -> dict[str, Layout]:
     """
     base = dry_run(2, n_samples)
     wider = dry_run(3, n_samples)
+    single = dry_run(1, n_samples)
+    for layer, shape in single.items():
+        if len(shape) != len(base[layer]):
+            raise ValueError(
+                f"layer {layer!r} has shape {shape} of one signal and {base[layer]} of two: an "
+                "axis of length 1 is dropped, as squeeze() does; capture a module before it"
+            )
     factor = 1.5
     longer = dry_run(2, int(factor * n_samples))
     while factor < LONGEST and _still(base, longer):

@@ -14,9 +14,12 @@ from speechprobe.extractors.layout import Shapes
 from speechprobe.extractors.module import ModuleExtractor
 from speechprobe.extractors.nets.masking import mask
 from speechprobe.extractors.normalise import Normalise
+from speechprobe.extractors.wrapped import refuse_spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from speechprobe.pooling import Pooling
 
 
 class FrontEnd(Protocol):
@@ -101,6 +104,20 @@ class MaskedExtractor(ModuleExtractor):
             return super()._dry_run(n_signals, n_samples)
         finally:
             self.max_frames = most
+
+    def extract_batch(
+        self, signals: Sequence[NDArray[np.float32]], pool: Pooling
+    ) -> dict[str, Any]:
+        """Return the pooled layers of several signals, each as if it were alone.
+
+        Raises
+        ------
+        ValueError
+            If `max_frames` is set and the pooling is over spans, which may lie behind the cut.
+        """
+        if self.max_frames:
+            refuse_spans(pool, self)
+        return super().extract_batch(signals, pool)
 
     def _groups(self, lengths: list[int]) -> list[list[int]]:
         return [list(range(len(lengths)))] if self.max_frames else super()._groups(lengths)

@@ -11,7 +11,6 @@ length are batched and all others run alone. Both ways, a stored vector is the o
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,12 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from speechprobe import _fingerprint, pooling
+from speechprobe.extractors.base import check_signals
+from speechprobe.extractors.batching import BatchedNetwork
 from speechprobe.extractors.compiling import compiled_forwards
 from speechprobe.extractors.describe import table_of_layers
 from speechprobe.extractors.memory import Fitting
-from speechprobe.extractors.padding import TOLERANCE, measure_padding, noise, why_not_pad
+from speechprobe.extractors.padding import noise
 from speechprobe.extractors.reducing import kept, require_finite
-from speechprobe.extractors.running import HookedNetwork
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Signals = Sequence[NDArray[np.float32]]
 
 
-class ModuleExtractor(HookedNetwork):
+class ModuleExtractor(BatchedNetwork):
     """Layers of any `torch.nn.Module`.
 
     Where time and batch lie in each layer is found by dry runs on noise of about a second, and so
@@ -105,8 +105,6 @@ class ModuleExtractor(HookedNetwork):
         dtype: torch.dtype | None = None,
         padding: Literal["measure", "never", "allow"] = "measure",
     ) -> None:
-        if padding not in ("measure", "never", "allow"):
-            raise ValueError(f"padding must be 'measure', 'never' or 'allow', got {padding!r}")
         super().__init__(
             module,
             layers=layers,
@@ -115,9 +113,8 @@ class ModuleExtractor(HookedNetwork):
             name=name,
             device=device,
             dtype=dtype,
+            padding=padding,
         )
-        self.padding = padding
-        self.padding_error: dict[str, float] | None = None
         self._fitting = Fitting()
 
     @property
@@ -184,7 +181,7 @@ class ModuleExtractor(HookedNetwork):
         """
         _ = self._layouts  # found on the network as it is
         self._compiled = compiled_forwards(self.module, self._names, backend=backend)
-        self.padding_error = None
+        self.padding_error = self._batch_error = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self._names)} layers)"
@@ -218,16 +215,21 @@ class ModuleExtractor(HookedNetwork):
             {layer: (n_frames, n_dims)}, float32, in depth order. A layer without a time axis
             has one frame.
         """
+        check_signals([signal])
         layouts = self._layouts
         n_samples = len(signal)
+        sums: dict[str, Tensor] = {}
 
         def reduce(layer: str, output: Tensor) -> Tensor:
             frames = layouts[layer].frames(output, 1)[0]
             # A copy: a later layer may write into this one's output.
             valid = frames[: self._count(layer, frames.shape[0], n_samples)]
+            if self._dtype is not None:
+                sums[layer] = valid.float().sum()[None]
             return valid.to(torch.float32, copy=True)
 
         captured = self._run([signal], reduce)
+        require_finite(sums, [n_samples], self.name, self._dtype)
         return {layer: captured[layer].cpu().numpy() for layer in layouts}
 
     def extract_batch(self, signals: Signals, pool: Pooling) -> dict[str, Any]:
@@ -255,6 +257,7 @@ class ModuleExtractor(HookedNetwork):
         MemoryError
             If a signal alone does not fit into memory.
         """
+        check_signals(signals)
         lengths = [len(signal) for signal in signals]
         parts = [
             part
@@ -266,12 +269,6 @@ class ModuleExtractor(HookedNetwork):
             layer: pooling.join([pooled[layer] for _, pooled in parts], order)
             for layer in self._layouts
         }
-
-    def _groups(self, lengths: list[int]) -> list[list[int]]:
-        """Return the rows that run together: all of them, or those of equal length."""
-        if len(set(lengths)) == 1 or self._may_pad():
-            return [list(range(len(lengths)))]
-        return [[k for k, n in enumerate(lengths) if n == same] for same in sorted(set(lengths))]
 
     def _pool(self, signals: Signals, rows: list[int], pool: Pooling) -> dict[str, Any]:
         layouts, chosen = self._layouts, [signals[row] for row in rows]
@@ -292,26 +289,3 @@ class ModuleExtractor(HookedNetwork):
         pooled = self._run(chosen, reduce)
         require_finite(sums, samples, self.name, self._dtype)
         return pooled
-
-    def _may_pad(self) -> bool:
-        if self.padding == "never":
-            return False
-        if self.padding_error is None:
-            self.padding_error = self._measure_padding()
-            reason = why_not_pad(self.padding_error, has_rule=self._arithmetic is not None)
-            if reason and (self.padding == "measure" or self._arithmetic is None):
-                warnings.warn(
-                    f"{self.name}: {reason}, so signals of unequal length run one by one "
-                    "(said once)",
-                    stacklevel=4,
-                )
-        exact = max(self.padding_error.values()) <= TOLERANCE
-        return (exact or self.padding == "allow") and self._arithmetic is not None
-
-    def _measure_padding(self) -> dict[str, float]:
-        # In float32 in any case: the rounding of half precision would hide what padding does.
-        dtype, self._dtype = self._dtype, None
-        try:
-            return measure_padding(self, self._run, self._layouts, self.sample_rate)
-        finally:
-            self._dtype = dtype

@@ -14,6 +14,12 @@ def kept(pooled: Any, frames: Tensor) -> Any:
 
     A later layer may write into this one's output.
     """
+    rows = pooled if isinstance(pooled, list) else [pooled]
+    if not all(isinstance(row, Tensor) and row.ndim for row in rows):
+        raise TypeError(
+            "a pooling must give a tensor (B, n_dims), or a ragged one a list of B tensors, got "
+            f"{type(rows[0]).__name__}" + f" of shape {tuple(getattr(rows[0], 'shape', ()))}"
+        )
     place = frames.untyped_storage().data_ptr()
 
     def own(value: Tensor) -> Tensor:

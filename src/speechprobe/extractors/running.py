@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from speechprobe.extractors.base import padded, relative_error
 from speechprobe.extractors.compiling import using
 from speechprobe.extractors.dryrun import fake_shapes
-from speechprobe.extractors.hooks import capture, module_layers, require_eval
+from speechprobe.extractors.hooks import came_from_a_hook, capture, module_layers, require_eval
 from speechprobe.extractors.layout import Layout, Shapes, find_axes, with_arithmetic
+from speechprobe.extractors.memory import is_out_of_memory
 from speechprobe.extractors.padding import TOLERANCE, copied, noise
 from speechprobe.extractors.spectral import SpectralFrontEnd
 
@@ -43,7 +45,16 @@ class HookedNetwork:
         device: str | torch.device | None,
         dtype: torch.dtype | None,
     ) -> None:
+        _require_usable(module, dtype)
         require_eval(module)
+        if int(sample_rate) != sample_rate or sample_rate < 1:
+            raise ValueError(f"sample_rate must be whole Hz, got {sample_rate!r}")
+        wanted = getattr(preprocess, "sample_rate", sample_rate)
+        if wanted != sample_rate:
+            raise ValueError(
+                f"preprocess takes {wanted} Hz and the extractor {sample_rate} Hz; give both the "
+                "same sample_rate"
+            )
         self.module = module if device is None else module.to(device)
         self.sample_rate = int(sample_rate)
         self.name = name or type(module).__name__
@@ -56,7 +67,7 @@ class HookedNetwork:
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        first = next(self.module.parameters(), None)
+        first = next(itertools.chain(self.module.parameters(), self.module.buffers()), None)
         return torch.device("cpu") if first is None else first.device
 
     @cached_property
@@ -67,6 +78,8 @@ class HookedNetwork:
         try:
             layouts = find_axes(self._dry_run, self.sample_rate)
         except (RuntimeError, TypeError, IndexError) as error:
+            if came_from_a_hook(error):
+                raise
             raise ValueError(
                 f"{self.name}: a dry run on noise failed: {error}. Unless `preprocess` makes other "
                 "input, the network is given waveforms (n_signals, n_samples); for one channel "
@@ -133,10 +146,21 @@ class HookedNetwork:
         return max(1, min(extent, layout.n_frames(n_samples))) if known else extent
 
     def _run(self, signals: Signals, reduce: Callable[[str, Tensor], Any]) -> dict[str, Any]:
-        with torch.inference_mode(), self._autocast(), using(self.module, self._compiled), capture(
+        # Not inference_mode: what a network keeps for later calls must stay usable for training.
+        with torch.no_grad(), self._autocast(), using(self.module, self._compiled), capture(
             self.module, self._names, reduce
         ) as captured:  # fmt: skip
-            self._forward(self._inputs(signals))
+            inputs = self._inputs(signals)
+            try:
+                self._forward(inputs)
+            except RuntimeError as error:
+                if came_from_a_hook(error) or is_out_of_memory(error):
+                    raise
+                lengths = sorted({len(signal) for signal in signals})
+                raise RuntimeError(
+                    f"{self.name} fails on {len(signals)} signals of {lengths[0]} to {lengths[-1]} "
+                    f"samples, which may be too few: {error}"
+                ) from error
         return captured
 
     def _inputs(self, signals: Signals) -> Any:
@@ -190,7 +214,27 @@ class HookedNetwork:
         return fake_shapes(self.module, self._names, inputs, self._forward)
 
     def _real_run(self, sounds: Signals) -> Shapes:
-        return self._run(sounds, lambda _layer, output: tuple(output.shape))
+        return self._run(sounds, _shape_of)
+
+
+def _shape_of(layer: str, output: Tensor) -> tuple[int, ...]:
+    if output.is_complex():
+        raise ValueError(
+            f"layer {layer!r} is complex; capture a module behind its magnitude or its parts"
+        )
+    return tuple(output.shape)
+
+
+def _require_usable(module: Any, dtype: Any) -> None:
+    if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(
+            f"expected a torch.nn.Module, got {type(module).__name__}; hooks need the Python "
+            "network, not its name and not TorchScript"
+        )
+    if dtype not in (None, torch.bfloat16, torch.float16):
+        raise ValueError(
+            f"dtype must be torch.bfloat16, torch.float16 or None (no autocast), got {dtype!r}"
+        )
 
 
 def _timed(run: Callable[[Signals], Any], sounds: Signals) -> tuple[Any, float]:

@@ -92,7 +92,7 @@ class SpectralFrontEnd(ABC):
         """
         if isinstance(signal, Tensor):
             return self._of_waveforms(signal, n_samples)
-        return {self.name: self._of_waveforms(_batch([signal]), None)[0].numpy()}
+        return {self.name: self._of_waveforms(padded([signal]), None)[0].numpy()}
 
     def extract_batch(
         self, signals: Sequence[NDArray[np.float32]], pool: Pooling
@@ -103,7 +103,7 @@ class SpectralFrontEnd(ABC):
         """
         lengths = torch.tensor([self.n_frames(len(signal)) for signal in signals])
         n_samples = torch.tensor([len(signal) for signal in signals])
-        features = self._of_waveforms(_batch(signals), n_samples)
+        features = self._of_waveforms(padded(signals), n_samples)
         rows = range(len(signals))
         own = pooling.bind(pool, rows, self.frame_rate)
         return {self.name: pooling.join([own(features, lengths)], rows)}
@@ -203,14 +203,3 @@ def plain_tensors() -> Iterator[None]:
     """Make tables that serve every later call: on the CPU, and not bound to inference mode."""
     with torch.inference_mode(mode=False), torch.device("cpu"):
         yield
-
-
-def _batch(signals: Sequence[NDArray[np.float32]]) -> Tensor:
-    for signal in signals:
-        if np.ndim(signal) != 1 or not np.issubdtype(np.asarray(signal).dtype, np.floating):
-            raise TypeError(
-                "a signal must be floats of shape (n_samples,) with full scale at 1.0, got "
-                f"{np.asarray(signal).dtype} of shape {np.shape(signal)}; divide 16-bit samples "
-                "by 32768"
-            )
-    return padded(signals)

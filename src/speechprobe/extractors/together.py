@@ -39,6 +39,8 @@ class Together:
     """
 
     def __init__(self, extractors: Mapping[str, Extractor]) -> None:
+        if not isinstance(extractors, Mapping) or not extractors:
+            raise TypeError("expected {name: extractor}, with one extractor at least")
         for extractor in extractors.values():
             check_facts(extractor)
         rates = {name: int(extractor.sample_rate) for name, extractor in extractors.items()}

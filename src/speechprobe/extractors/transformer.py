@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from speechprobe._optional import require
+from speechprobe.extractors.base import check_signals
 from speechprobe.extractors.layout import Layout, with_arithmetic
 from speechprobe.extractors.module import ModuleExtractor
 from speechprobe.extractors.padding import noise
@@ -169,10 +170,14 @@ class TransformerExtractor(ModuleExtractor):
         return layouts | (with_arithmetic(rest, self._dry_run, self.sample_rate) or {})
 
     def _inputs(self, signals: Sequence[NDArray[np.float32]]) -> dict[str, Tensor]:
+        check_signals(signals)
         for signal in signals:
             self._require_length(len(signal))
         inputs = self._front(signals)
         return {key: value.to(self.device) for key, value in inputs.items()}
+
+    def _may_batch(self) -> bool:
+        return True  # tested for every family: each signal is normalised over itself
 
     def _forward(self, inputs: Any) -> None:
         # Some versions of the library draw for LayerDrop in eval mode, too.

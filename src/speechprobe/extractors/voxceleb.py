@@ -162,6 +162,9 @@ class _VoxCelebExtractor(MaskedExtractor):
     ) -> dict[str, NDArray[np.float32]]:
         return super().extract_batch([self._repeated(signal) for signal in signals], pool)
 
+    def _samples_run(self, n_samples: int) -> int:
+        return max(n_samples, self._shortest)
+
     def _inputs(self, signals: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
         return super()._inputs([self._repeated(signal) for signal in signals])
 

@@ -40,6 +40,10 @@ class Wrapped(ABC):
         error: dict[str, float] | None = getattr(self.extractor, "padding_error", None)
         return error
 
+    def describe(self) -> Any:
+        """Return the table of the layers of the extractor inside, if it has one."""
+        return self.extractor.describe()  # type: ignore[attr-defined]
+
     @property
     def provenance(self) -> dict[str, Any]:
         """What makes the numbers: the extractor inside, and what is done to its signals."""

@@ -14,6 +14,9 @@ How a score comes about
 - Floor: the same fits and the same score with shuffled labels, the mean of `n_shuffles` runs. A
   label that is constant within every group (gender by speaker) is shuffled between groups, any
   other between items. Stratified folds are drawn anew for each shuffle.
+- Other floors: the commonest class, or the mean, of the items that each fold is fitted on; the
+  probe on the features given as `floor`. The gap is how much better the score is than the
+  highest floor. Its interval is paired, but for the shuffled floor, whose mean is taken as known.
 - Interval: whole groups are drawn with replacement 1,000 times from the scored items; the
   percentiles of the scores. The fits are not repeated, so it says how the score would move with
   other test speakers, not with other training speakers.
@@ -25,9 +28,9 @@ How a score comes about
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -37,14 +40,16 @@ from speechprobe._files import hide_progress
 from speechprobe.datasets import splits
 from speechprobe.datasets.splits import Split
 from speechprobe.features import Features
-from speechprobe.layers.fits import Outcome, Plan, Run, folds_of
+from speechprobe.layers.cautions import cautions_of
+from speechprobe.layers.fits import Outcome, Plan, Run
+from speechprobe.layers.floors import Matrices, batches, given_floors, with_floors
+from speechprobe.layers.folds import folds_of, validated
+from speechprobe.layers.nuisance import Nuisance
 from speechprobe.layers.scores import LayerScores
 from speechprobe.layers.scoring import N_RESAMPLES, score
 from speechprobe.layers.target import Metric, Target, measures_of
 from speechprobe.metrics.uncertainty import require_confidence
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from speechprobe.probes.control import control_labels
 
 
 def probe_layers(  # noqa: PLR0913 the public contract names each of these
@@ -57,6 +62,10 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     split: Split | Sequence[Split] | None = None,
     n_folds: int = 5,
     n_shuffles: int = 5,
+    shuffle: Literal["auto", "within"] = "auto",
+    floor: Features | Mapping[str, Features] | None = None,
+    control: str | None = None,
+    control_for: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     confidence: float = 0.95,
     select_on: Literal["validation"] | None = "validation",
@@ -85,6 +94,20 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
         Number of folds.
     n_shuffles
         Number of shuffled runs behind the floor; 0 gives no floor.
+    shuffle
+        "auto", or "within" to shuffle labels among the items of each group: the floor then is
+        what knowing the group alone gives.
+    floor
+        Features of the same items that the layers should beat, such as log-mel features or the
+        same layers of an untrained network, or several by name. With one layer they are the floor
+        of every layer; otherwise each layer has that of its name.
+    control
+        Label that tells the types (words, sentences) of a control task; see
+        `probes.control_labels`. Scores then carry selectivity.
+    control_for
+        Nuisance labels: scores tell what is left beyond them. They stand beside every layer, and
+        alone they are the floor "nuisance"; the gap is what the layer adds. Of a target in
+        numbers, a linear regression on them is taken out first.
     seeds
         Seeds of the probe, which replace its own `random_state`; the scores of several are
         averaged.
@@ -106,9 +129,9 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
         If there is no such label.
     ValueError
         If the target has NaN, one class only or no variance, does not fit the probe, there are
-        fewer groups than folds, a group straddles, or a layer holds NaN.
+        fewer groups than folds, a group straddles, a layer holds NaN, or a floor lacks an item.
     TypeError
-        If the probe is neither classifier nor regressor.
+        If the probe is neither classifier nor regressor, or a floor is no Features.
 
     Examples
     --------
@@ -121,63 +144,80 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     True
     """
     require_confidence(confidence)
-    _require_settings(select_on, n_shuffles)
+    _require_settings(select_on, n_shuffles, shuffle, groups)
     items, task = features.items, Target(features.items, target, probe)
     measures = measures_of(metrics, task)
-    for layer in features.layers:
-        _matrix(features, layer)  # NaN is an error now, not after the fits of the layers before
+    nuisance = Nuisance(items, control_for, target=target, groups=groups) if control_for else None
+    taken_out = nuisance if task.classes is None else None
+    layers = Matrices(features, nuisance)
+    layers.check()
+    given = given_floors(features, floor, nuisance)
     stratify = target if task.classes is not None else None
-    fold = functools.partial(folds_of, split=split, groups=groups, n_folds=n_folds)
-    folds = fold(items, stratify=stratify)
-    task.check_folds(folds)
-    real = Run(_validated(folds, task, items, groups, select_on), task.truth)
+    fold = functools.partial(
+        folds_of, split=split, groups=groups, n_folds=n_folds, stratify=stratify
+    )
+    folds = fold(items)
+    unseen = task.check_folds(folds)
+    folds, unchosen = validated(folds, task, items, groups, select_on)
     codes = splits.group_codes(items, groups)
+    held = None if groups is None else codes
     shuffled = [
         # Stratified folds follow the labels, so each shuffle has its own.
-        Run(fold(items.assign(**{target: labels}), stratify=stratify), labels)
-        for labels in task.shuffled(codes, n_shuffles)
+        Run(fold(items.assign(**{target: task.truth[order]})), task.truth, order, taken_out, held)
+        for order in task.shuffles(codes, n_shuffles, within=shuffle == "within")
     ]
-    plan = Plan(real, shuffled, tuple(seeds))
-    bar = tqdm(features.layers, target, unit="layer", disable=hide_progress(progress))
-    outcomes = {layer: plan.run(probe, _matrix(features, layer)) for layer in bar}
-    records, chosen = score(outcomes, measures, plan, codes[real.scored], confidence)
+    real = Run(folds, task.truth, None, taken_out, held)
+    controls = _controls(real, items, task, control, seeds)
+    plan = Plan(real, tuple(seeds), shuffled, controls)
+    with tqdm(
+        total=len(features.layers), desc=target, unit="layer", disable=hide_progress(progress)
+    ) as bar:
+        outcomes = _outcomes(plan, probe, layers, bar)
+    outcomes = with_floors(outcomes, given, plan, probe, nuisance)
+    records, chosen = score(outcomes, measures, plan, codes[plan.real.scored], confidence)
     settings = {
         "target": target,
         "groups": groups,
         "probe": repr(probe),
         "n_folds": len(folds),
         "n_shuffles": n_shuffles,
+        "shuffle": shuffle,
+        "control": control,
+        "control_for": list(control_for),
+        "floors": {name: dict(each.features.provenance) for name, each in given.items()},
         "seeds": list(seeds),
         "confidence": confidence,
         "select_on": select_on,
         "n_resamples": N_RESAMPLES,
         "features": dict(features.provenance),
     }
-    return LayerScores(records, _predictions(outcomes, plan, task, items, groups), settings, chosen)
+    cautions = (*unseen, *unchosen, *cautions_of(records, plan, task, items, groups, control))
+    predictions = _predictions(outcomes, plan, task, items, groups)
+    return LayerScores(records, predictions, settings, chosen, cautions)
 
 
-def _validated(
-    folds: Sequence[Split],
-    task: Target,
-    items: pd.DataFrame,
-    groups: str | None,
-    select_on: str | None,
-) -> list[Split]:
-    """Return the folds with a validation part to choose layers on, or without if none is wanted."""
-    if select_on == "validation":
-        wanted = [splits.with_validation(fold, items, groups=groups) for fold in folds]
-        if task.can_validate(wanted):
-            return wanted
-        warnings.warn(
-            f"too few groups to choose a layer: without those held out for validation, a fold "
-            f"would train on one class of {task.name!r} only. Scores are not affected; "
-            "select_on=None silences this",
-            stacklevel=3,
-        )
-    return [splits.without_validation(fold, items, groups=groups) for fold in folds]
+def _controls(
+    real: Run, items: pd.DataFrame, task: Target, types: str | None, seeds: Sequence[int]
+) -> list[Run]:
+    """Return a control task for each seed, or none."""
+    if types is None:
+        return []
+    drawn = [control_labels(items, target=task.name, types=types, seed=seed) for seed in seeds]
+    return [replace(real, target=task.encode(labels), nuisance=None) for labels in drawn]
 
 
-def _require_settings(select_on: str | None, n_shuffles: int) -> None:
+def _outcomes(plan: Plan, probe: Any, layers: Matrices, bar: tqdm[Any]) -> dict[str, Outcome]:
+    """Return the predictions of all layers in depth order; those of equal width train as one."""
+    found: dict[str, Outcome] = {}
+    for batch in batches(layers.features.layers):
+        found |= plan.run(probe, {layer: layers[layer] for layer in batch})
+        bar.update(len(batch))
+    return {layer: found[layer] for layer in layers.features.layers}
+
+
+def _require_settings(
+    select_on: str | None, n_shuffles: int, shuffle: str, groups: str | None
+) -> None:
     if select_on not in ("validation", None):
         raise ValueError(
             f"select_on must be 'validation' or None, got {select_on!r}; choosing on test items "
@@ -185,17 +225,10 @@ def _require_settings(select_on: str | None, n_shuffles: int) -> None:
         )
     if n_shuffles < 0:
         raise ValueError(f"n_shuffles must be 0 or more, got {n_shuffles}")
-
-
-def _matrix(features: Features, layer: str) -> NDArray[np.float32]:
-    matrix = np.asarray(features.layers[layer], dtype=np.float32)
-    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-    if len(bad):
-        raise ValueError(
-            f"layer {layer!r} holds NaN or infinity for {len(bad)} items, first "
-            f"{features.items.index[bad[0]]!r}"
-        )
-    return matrix
+    if shuffle not in ("auto", "within"):
+        raise ValueError(f"shuffle must be 'auto' or 'within', got {shuffle!r}")
+    if shuffle == "within" and groups is None:
+        raise ValueError("shuffle='within' shuffles within groups, and groups is None")
 
 
 def _predictions(

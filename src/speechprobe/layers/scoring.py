@@ -1,25 +1,31 @@
-"""Turns predictions into scores: floor, interval, and the choice of a layer in each fold."""
+"""Turns predictions into scores: floors, intervals, and the choice of a layer in each fold."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import sklearn
 
-from speechprobe.layers.fits import Outcome, Plan
-from speechprobe.layers.scores import LayerScore
+from speechprobe.layers.fits import ByFold, Outcome, Plan
+from speechprobe.layers.records import SHUFFLED, LayerScore
 from speechprobe.layers.target import Measure
-from speechprobe.metrics.uncertainty import group_resamples, percentile_interval
+from speechprobe.metrics.uncertainty import group_resamples, percentile_interval, unchecked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_RESAMPLES = 1000
-_UNCHECKED = {"assume_finite": True, "skip_parameter_validation": True}
-Scored = tuple[Measure, Outcome, LayerScore]
+
+
+class Scored(NamedTuple):
+    """A record, and what it was made of."""
+
+    measure: Measure
+    outcome: Outcome
+    record: LayerScore
 
 
 def score(
@@ -44,8 +50,8 @@ def score(
     confidence
         Of the intervals.
     """
-    layers: list[Scored] = [
-        (measure, outcome, _record(layer, measure, outcome, plan))
+    layers = [
+        Scored(measure, outcome, _record(layer, measure, outcome, plan))
         for layer, outcome in outcomes.items()
         for measure in measures
     ]
@@ -53,39 +59,58 @@ def score(
     if all(outcome.validation[0] for outcome in outcomes.values()):
         for measure in measures:
             outcome = _chosen(outcomes, measure, plan)
-            named = _best([record for m, _, record in layers if m is measure])
+            named = _best([each.record for each in layers if each.measure is measure])
             record = _record(named.layer, measure, outcome, plan)
-            chosen.append((measure, outcome, record.with_validation(named.validation)))
+            record = replace(record, validation=named.validation)
+            chosen.append(Scored(measure, outcome, record))
     done = _with_intervals([*layers, *chosen], plan.real.truth, groups, confidence)
     return tuple(done[: len(layers)]), tuple(done[len(layers) :])
 
 
 def _record(layer: str, measure: Measure, outcome: Outcome, plan: Plan) -> LayerScore:
-    by_seed = [measure.of(plan.real.truth, [_join(test)]) for test in outcome.test]
-    if not np.isfinite(by_seed).all():
+    truth, nan = plan.real.truth, float("nan")
+    by_seed = [measure.of(truth, [join(test)]) for test in outcome.test]
+    found = float(np.mean(by_seed))
+    if not np.isfinite(found):
         warnings.warn(
             f"{measure.name} does not exist for the predictions of layer {layer!r}; its score is "
             "NaN",
             stacklevel=2,
         )
-    floors = [
-        measure.of(run.truth, [_join(predicted)])
-        for run, predicted in zip(plan.shuffled, outcome.floor, strict=True)
-    ]
-    validated = np.concatenate([fold.validation for fold in plan.real.folds])
-    chosen = [_join(predicted) for predicted in outcome.validation if predicted]
+    shuffled, control = (
+        [measure.of(r.truth, [join(each)]) for r, each in zip(runs, predicted, strict=True)]
+        for runs, predicted in ((plan.shuffled, outcome.shuffled), (plan.controls, outcome.control))
+    )
+    floors = {SHUFFLED: float(np.mean(shuffled))} if shuffled else {}
+    floors |= {
+        name: measure.of(truth, [join(test) for test in tests])
+        for name, tests in outcome.floors.items()
+    }
+    sign = 1 if measure.higher_is_better else -1
+    controlled = float(np.mean(control)) if control else nan
     return LayerScore(
         layer=layer,
         metric=measure.name,
-        score=float(np.mean(by_seed)),
-        floor=float(np.mean(floors)) if floors else float("nan"),
-        floor_std=float(np.std(floors)) if floors else float("nan"),
-        validation=measure.of(plan.real.target[validated], chosen) if chosen else float("nan"),
+        score=found,
+        floor=floors.get(SHUFFLED, nan),
+        floor_std=float(np.std(shuffled)) if shuffled else nan,
+        validation=_validation(measure, outcome, plan),
         seed_std=float(np.std(by_seed)),
-        n_items=len(plan.real.truth),
+        n_items=len(truth),
         n_dims=outcome.n_dims,
         higher_is_better=measure.higher_is_better,
+        floors=tuple(floors.items()),
+        control=controlled,
+        selectivity=sign * (found - controlled),
     )
+
+
+def _validation(measure: Measure, outcome: Outcome, plan: Plan) -> float:
+    predicted = [join(each) for each in outcome.validation if each]
+    if not predicted:
+        return float("nan")
+    truth = [target[asked] for _, asked, target in plan.real.on_validation]
+    return measure.of(np.concatenate(truth), predicted)
 
 
 def _best(records: Sequence[LayerScore]) -> LayerScore:
@@ -97,19 +122,25 @@ def _chosen(outcomes: Mapping[str, Outcome], measure: Measure, plan: Plan) -> Ou
     """Return the predictions of, in each fold, the layer that is best on its validation part."""
     sign = 1 if measure.higher_is_better else -1
     picks: list[Outcome] = []
-    for number, fold in enumerate(plan.real.folds):
-        truth = plan.real.target[fold.validation]
+    for number, (_, asked, target) in enumerate(plan.real.on_validation):
         found = {
-            layer: sign * measure.of(truth, [by_fold[number] for by_fold in outcome.validation])
+            layer: sign * measure.of(target[asked], [each[number] for each in outcome.validation])
             for layer, outcome in outcomes.items()
         }
         picks.append(outcomes[max(found, key=lambda k: np.nan_to_num(found[k], nan=-np.inf))])
     return Outcome(
-        [[pick.test[s][k] for k, pick in enumerate(picks)] for s in range(len(plan.seeds))],
-        [],
-        [[pick.floor[s][k] for k, pick in enumerate(picks)] for s in range(len(plan.shuffled))],
-        max(pick.n_dims for pick in picks),
+        test=_picked([pick.test for pick in picks]),
+        validation=[],
+        shuffled=_picked([pick.shuffled for pick in picks]),
+        control=_picked([pick.control for pick in picks]),
+        n_dims=max(pick.n_dims for pick in picks),
+        floors={name: _picked([pick.floors[name] for pick in picks]) for name in picks[0].floors},
     )
+
+
+def _picked(picks: Sequence[Sequence[ByFold]]) -> list[ByFold]:
+    """Return one list a seed (or shuffle) with, of each fold, what its own pick predicts."""
+    return [[pick[s][fold] for fold, pick in enumerate(picks)] for s in range(len(picks[0]))]
 
 
 def _with_intervals(
@@ -118,21 +149,63 @@ def _with_intervals(
     groups: NDArray[np.intp],
     confidence: float,
 ) -> list[LayerScore]:
-    """Add intervals from one set of resamples of the groups, the same for every layer."""
-    found = np.full((len(scored), N_RESAMPLES), np.nan)
-    n_groups = len(np.unique(groups))
-    joined = [[_join(test) for test in outcome.test] for _, outcome, _ in scored]
-    # The input is checked by now.
-    with sklearn.config_context(**_UNCHECKED):
-        draws = group_resamples(groups, n_resamples=N_RESAMPLES, seed=0) if n_groups > 1 else ()
+    """Add intervals from one set of resamples of the groups, the same for layers and floors."""
+    highest = [_highest(each.record) for each in scored]
+    wanted = {id(each.outcome.test): each.outcome.test for each in scored}
+    series = {(each.measure, id(each.outcome.test)) for each in scored}
+    for each, name in zip(scored, highest, strict=True):
+        tests = each.outcome.floors.get(name or "")
+        if tests is not None:
+            wanted[id(tests)] = tests
+            series.add((each.measure, id(tests)))
+    joined = {key: [join(test) for test in tests] for key, tests in wanted.items()}
+    drawn = resampled(series, joined, truth, groups)
+    done = []
+    for each, name in zip(scored, highest, strict=True):
+        own = drawn[each.measure, id(each.outcome.test)]
+        record = each.record.with_interval(
+            *percentile_interval(own, confidence), n_groups=len(np.unique(groups))
+        )
+        if name is not None:
+            # A shuffle has a truth of its own: its score is no pair of a score, but a constant.
+            floor = dict(record.floors)[name]
+            tests = each.outcome.floors.get(name)
+            below = floor if tests is None else drawn[each.measure, id(tests)]
+            sign = 1 if record.higher_is_better else -1
+            low, high = percentile_interval(sign * (own - below), confidence)
+            gap = sign * (record.score - floor)
+            record = replace(record, gap=gap, gap_low=low, gap_high=high)
+        done.append(record)
+    return done
+
+
+def _highest(record: LayerScore) -> str | None:
+    """Return the name of the floor that is hardest to beat; None without one."""
+    sign = 1 if record.higher_is_better else -1
+    known = {name: sign * value for name, value in record.floors if np.isfinite(value)}
+    return max(known, key=lambda name: known[name]) if known else None
+
+
+def resampled(
+    series: Iterable[tuple[Measure, int]],
+    joined: Mapping[int, list[NDArray[Any]]],
+    truth: NDArray[Any],
+    groups: NDArray[np.intp],
+) -> dict[tuple[Measure, int], NDArray[np.float64]]:
+    """Return the score of every resample, for each metric and list of predictions."""
+    found = {each: np.full(N_RESAMPLES, np.nan) for each in series}
+    if len(np.unique(groups)) < 2:
+        return found
+    with unchecked():  # the input is checked by now
+        draws = group_resamples(groups, n_resamples=N_RESAMPLES, seed=0)
         for number, rows in enumerate(draws):
-            for row, (measure, _, _), tests in zip(found, scored, joined, strict=True):
-                row[number] = measure.of(truth[rows], [test[rows] for test in tests])
-    return [
-        record.with_interval(*percentile_interval(row, confidence), n_groups=n_groups)
-        for row, (_, _, record) in zip(found, scored, strict=True)
-    ]
+            for (measure, key), scores in found.items():
+                scores[number] = measure.of_resample(
+                    truth[rows], [test[rows] for test in joined[key]]
+                )
+    return found
 
 
-def _join(by_fold: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def join(by_fold: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return the predictions of all folds as one array."""
     return np.concatenate(by_fold)

@@ -85,9 +85,9 @@ class Target:
                 f"target {self.name!r} is {self.truth[0]:g} for all {len(values)} items"
             )
 
-    def check_folds(self, folds: Sequence[Split]) -> None:
-        """Raise if a fold trains on one class; warn if it tests a class that it never saw."""
-        unseen: dict[int, NDArray[Any]] = {}
+    def check_folds(self, folds: Sequence[Split]) -> list[str]:
+        """Raise if a fold trains on one class; warn of, and return, classes that it never saw."""
+        found = []
         for number, fold in enumerate(folds if self.classes is not None else ()):
             seen = np.unique(self.truth[np.concatenate([fold.train, fold.validation])])
             if len(seen) < 2:
@@ -101,13 +101,14 @@ class Target:
                     f"fold {number} tests no class of {self.name!r} that it trains on, so nothing "
                     "can be told; is the target the groups themselves?"
                 )
-            unseen |= {number: new} if len(new) else {}
-        for number, new in unseen.items():
-            warnings.warn(
-                f"fold {number} tests classes of {self.name!r} that it never trains on: "
-                f"{self.decode(new).tolist()}",
-                stacklevel=3,
-            )
+            if len(new):
+                found.append(
+                    f"fold {number} tests classes of {self.name!r} that it never trains on: "
+                    f"{self.decode(new).tolist()}"
+                )
+        for sentence in found:
+            warnings.warn(sentence, stacklevel=3)
+        return found
 
     def can_validate(self, folds: Sequence[Split]) -> bool:
         """Say whether every fold trains on two classes when its validation part is held out."""
@@ -115,18 +116,51 @@ class Target:
             len(np.unique(self.truth[fold.train])) > 1 for fold in folds
         )
 
+    def encode(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Return classes as class codes; numbers as float64."""
+        if self.classes is None:
+            return np.asarray(labels, dtype=np.float64)
+        return np.searchsorted(self.classes, labels)
+
     def decode(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return class codes as classes; numbers as they are."""
         return values if self.classes is None else self.classes[values.astype(np.intp)]
 
-    def shuffled(self, groups: NDArray[np.intp], n_shuffles: int) -> list[NDArray[Any]]:
-        """Return shuffles: between groups if the target is constant in each, else between items."""
+    def shuffles(
+        self, groups: NDArray[np.intp], n_shuffles: int, *, within: bool
+    ) -> list[NDArray[np.intp]]:
+        """Return shuffles, each the row whose label every item is given, (n_items,).
+
+        Parameters
+        ----------
+        groups
+            Group of each item.
+        n_shuffles
+            How many.
+        within
+            Shuffle among the items of each group. Otherwise between groups if the target is
+            constant in each, else between items.
+        """
         generator = np.random.default_rng(0)
         first = np.unique(groups, return_index=True)[1]
-        of_group = self.truth[first]
-        if len(first) < len(groups) and np.array_equal(of_group[groups], self.truth):
-            return [generator.permutation(of_group)[groups] for _ in range(n_shuffles)]
-        return [generator.permutation(self.truth) for _ in range(n_shuffles)]
+        is_constant = np.array_equal(self.truth[first][groups], self.truth)
+        if within:
+            if is_constant:
+                raise ValueError(
+                    f"shuffle='within': target {self.name!r} is the same for all items of every "
+                    "group, so there is nothing to shuffle within them; take shuffle='auto'"
+                )
+            return [_within(groups, generator) for _ in range(n_shuffles)]
+        if len(first) < len(groups) and is_constant:
+            return [first[generator.permutation(len(first))][groups] for _ in range(n_shuffles)]
+        return [generator.permutation(len(groups)) for _ in range(n_shuffles)]
+
+
+def _within(groups: NDArray[np.intp], generator: np.random.Generator) -> NDArray[np.intp]:
+    order = np.empty(len(groups), dtype=np.intp)
+    drawn = np.lexsort([generator.random(len(groups)), groups])
+    order[np.argsort(groups, kind="stable")] = drawn
+    return order
 
 
 class Measure:
@@ -180,7 +214,11 @@ class Measure:
         with warnings.catch_warnings():
             # A metric may warn of a class that a resample or a shuffle lacks.
             warnings.simplefilter("ignore")
-            return float(np.mean([score_or_nan(self._call, truth, each) for each in predictions]))
+            return self.of_resample(truth, predictions)
+
+    def of_resample(self, truth: NDArray[Any], predictions: Sequence[NDArray[Any]]) -> float:
+        """Return the same where warnings are silenced already, which costs time."""
+        return float(np.mean([score_or_nan(self._call, truth, each) for each in predictions]))
 
 
 def measures_of(metrics: Metric | Sequence[Metric], target: Target) -> list[Measure]:

@@ -15,6 +15,9 @@ from .regression import pearson as pearson
 from .regression import r2 as r2
 from .regression import rmse as rmse
 from .regression import spearman as spearman
+from .similarity import linear_cka as linear_cka
+from .similarity import rbf_cka as rbf_cka
+from .similarity import rsa as rsa
 from .trial_scores import as_norm as as_norm
 from .trial_scores import cosine_scores as cosine_scores
 from .trial_scores import crop_distance_scores as crop_distance_scores

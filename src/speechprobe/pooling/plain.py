@@ -155,8 +155,8 @@ def segments(k: int) -> Pooling:
     >>> segments(2)(frames, torch.tensor([4]))
     tensor([[0.5000, 2.5000]])
     """
-    if k < 1:
-        raise ValueError(f"segments(k) needs k >= 1, got {k}")
+    if int(k) != k or k < 1:
+        raise ValueError(f"segments(k) needs a whole number k >= 1, got {k}")
 
     def pool(frames: Tensor, lengths: Tensor) -> Tensor:
         lengths = lengths.to(frames.device)

@@ -1,0 +1,10 @@
+from .bars import plot_metrics as plot_metrics
+from .classes import plot_confusion as plot_confusion
+from .curves import plot_curves as plot_curves
+from .layers import plot_layers as plot_layers
+from .projection import plot_projection as plot_projection
+from .regression import plot_errors as plot_errors
+from .regression import plot_predictions as plot_predictions
+from .similarity import plot_similarity as plot_similarity
+from .verification import plot_det as plot_det
+from .verification import plot_scores as plot_scores

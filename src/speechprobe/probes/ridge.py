@@ -1,0 +1,221 @@
+"""Ridge regression on standardised features, its penalty chosen on items that are left out.
+
+Every dimension is brought to mean 0 and standard deviation 1 (divided by n; a constant dimension
+stays 0) over the items fitted on, as the usual pipeline with scikit-learn's `StandardScaler` does.
+That is done once, with the items that are then left out for the choice of the penalty, as in the
+pipeline; the weights and the intercept are those that fitting without them would give, exactly.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
+from sklearn.preprocessing import StandardScaler
+
+from speechprobe.probes._check import checked, checked_pair
+from speechprobe.probes._folds import group_codes
+from speechprobe.probes.jobs import Job
+from speechprobe.probes.saving import Savable
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 5, 16))
+SELECTIONS = (None, "loo", "groups")
+
+
+class RidgeProbe(Savable, MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Ridge regression in closed form; the penalty is chosen by exactly leaving items out.
+
+    One eigendecomposition serves all penalties, all targets and all that is left out. Leaving one
+    item out, the choice and the result are those of scikit-learn's
+    ``make_pipeline(StandardScaler(), RidgeCV(alphas, alpha_per_target=True))``. Leaving one group
+    out, the penalty has the least mean squared error over all items, each predicted without its
+    group; take it where items of a group (a speaker) resemble each other, because leaving single
+    items out then asks for too small a penalty.
+
+    Parameters
+    ----------
+    alphas
+        Penalties to choose from, all positive; 16 from 1 to 100,000 by default.
+    selection
+        What is left out: "loo" one item, as `RidgeCV` does; "groups" one of the groups given to
+        `fit`. None is "groups" where `fit` is given groups, and "loo" where not.
+
+    Attributes
+    ----------
+    alpha_ : float, or ndarray of shape (n_targets,)
+        The chosen penalty.
+    held_out_errors_ : ndarray of shape (n_alphas,) or (n_targets, n_alphas)
+        Mean squared error of each penalty on what was left out.
+    coef_ : ndarray of shape (n_dims,) or (n_targets, n_dims)
+        Weights of the standardised dimensions.
+    intercept_ : float, or ndarray of shape (n_targets,)
+        Prediction for the mean of the features.
+
+    References
+    ----------
+    Rifkin, Lippert: "Notes on regularized least squares", MIT-CSAIL-TR-2007-025, 2007 (one item
+    left out). The residual of a group left out is (I - H_gg)^-1 times its residual with it, H the
+    matrix that maps the target to what is fitted: Cook, Weisberg: "Residuals and influence in
+    regression", 1982.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(50, 3))
+    >>> y = x @ [1.0, 2.0, 3.0]
+    >>> probe = RidgeProbe().fit(x, y)
+    >>> probe.alpha_, round(probe.score(x, y), 2)
+    (1.0, 1.0)
+    >>> RidgeProbe(selection="groups").fit(x, y, groups=np.repeat(list("abcde"), 10)).alpha_
+    1.0
+    """
+
+    def __init__(
+        self, alphas: Sequence[float] | None = None, *, selection: str | None = "loo"
+    ) -> None:
+        self.alphas = alphas
+        self.selection = selection
+
+    def fit(self, X: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -> RidgeProbe:
+        """Fit to features (n_items, n_dims) and a target (n_items,) or (n_items, n_targets).
+
+        Parameters
+        ----------
+        X, y
+            Features and target.
+        groups
+            Group of each item, (n_items,); at least two. Not looked at where `selection` is "loo".
+
+        Raises
+        ------
+        ValueError
+            If a penalty is not positive, the selection is unknown or lacks its groups, or an item
+            has no group.
+        """
+        X, y = checked_pair(
+            self, X, y, dtype=np.float64, y_numeric=True, multi_output=True, ensure_min_samples=2
+        )
+        targets = y.astype(np.float64).reshape(len(y), -1)
+        blocks = self._blocks(groups, len(X))
+        self._scaler = StandardScaler().fit(X)
+        found = _solve(self._scaler.transform(X), targets, self._penalties(), blocks)
+        alpha, errors, weights, centre = found
+        single = y.ndim == 1
+        self.alpha_ = float(alpha[0]) if single else alpha
+        self.held_out_errors_ = errors[:, 0] if single else errors.T
+        self.coef_ = weights[:, 0] if single else weights.T
+        self.intercept_ = float(centre[0]) if single else centre
+        return self
+
+    def predict(self, X: ArrayLike) -> Floats:
+        """Predict the target of features (n_items, n_dims)."""
+        X = checked(self, X, dtype=np.float64)
+        predicted: Floats = self._scaler.transform(X) @ self.coef_.T + self.intercept_
+        return predicted
+
+    def fit_predict_many(self, features: NDArray[Any], jobs: Sequence[Job]) -> list[Floats]:
+        """Return the predictions of every job; jobs on the same rows share one decomposition."""
+        shared: dict[tuple[bytes, bytes, int], list[int]] = defaultdict(list)
+        for number, job in enumerate(jobs):
+            shared[job.fit.tobytes(), job.predict.tobytes(), id(job.groups)].append(number)
+        predictions: list[Any] = [None] * len(jobs)
+        for numbers in shared.values():
+            rows, asked, *_, groups = jobs[numbers[0]]
+            targets = np.stack([np.asarray(jobs[k].target)[rows] for k in numbers], axis=1)
+            known = None if groups is None else np.asarray(groups)[rows]
+            probe = clone(self).fit(features[rows], targets, groups=known)
+            found = probe.predict(features[asked])
+            for column, number in enumerate(numbers):
+                predictions[number] = found[:, column]
+        return predictions
+
+    def _penalties(self) -> Floats:
+        alphas = np.asarray(ALPHAS if self.alphas is None else self.alphas, dtype=np.float64)
+        if alphas.ndim != 1 or not len(alphas) or not (alphas > 0).all():
+            raise ValueError(f"alphas must be positive numbers, got {self.alphas!r}")
+        return alphas
+
+    def _blocks(self, groups: ArrayLike | None, n_items: int) -> list[NDArray[np.intp]] | None:
+        """Return the rows of each group, or None where single items are left out."""
+        if self.selection not in SELECTIONS:
+            raise ValueError(f"selection must be None, 'loo' or 'groups', got {self.selection!r}")
+        if self.selection == "loo" or (self.selection is None and groups is None):
+            return None
+        if groups is None:
+            raise ValueError(
+                "selection='groups' needs the group of each item: fit(X, y, groups=...)"
+            )
+        codes = group_codes(groups, n_items)
+        if codes.max() == 0:
+            raise ValueError(
+                "all items are of one group, so none can be left out; give at least two groups, "
+                "or selection='loo'"
+            )
+        return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+
+
+def _solve(
+    X: Floats, targets: Floats, alphas: Floats, blocks: list[NDArray[np.intp]] | None
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the penalty of each target, all errors, the weights (n_dims, n_targets), the means."""
+    centre = targets.mean(axis=0)
+    residual = targets - centre
+    left, power = _left_vectors(X)
+    projected = left.T @ residual
+    errors = np.empty((len(alphas), targets.shape[1]))
+    for row, alpha in zip(errors, alphas, strict=True):
+        shrink = power / (power + alpha)
+        error = residual - left @ (shrink[:, None] * projected)
+        if blocks is None:
+            row[:] = np.mean(_without_item(left, shrink, error) ** 2, axis=0)
+        else:
+            row[:] = np.mean(_without_group(left, shrink, error, blocks) ** 2, axis=0)
+    chosen = alphas[np.argmin(errors, axis=0)]
+    dual = left @ (projected / (power[:, None] + chosen))
+    return chosen, errors, X.T @ dual, centre
+
+
+def _left_vectors(X: Floats) -> tuple[Floats, Floats]:
+    """Return left singular vectors (n_items, rank) and squared singular values (rank,).
+
+    Of the smaller of the two Gram matrices.
+    """
+    n_items, n_dims = X.shape
+    if n_dims < n_items:
+        power, right = np.linalg.eigh(X.T @ X)
+        kept = power > power[-1] * n_items * np.finfo(np.float64).eps
+        return (X @ right[:, kept]) / np.sqrt(power[kept]), power[kept]
+    power, left = np.linalg.eigh(X @ X.T)
+    kept = power > power[-1] * n_dims * np.finfo(np.float64).eps
+    return left[:, kept], power[kept]
+
+
+def _without_item(left: Floats, shrink: Floats, error: Floats) -> Floats:
+    """Return the error of each item, (n_items, n_targets), predicted without it."""
+    leverage = (left**2) @ shrink + 1 / len(left)  # 1/n: the intercept is fitted too
+    without: Floats = error / np.maximum(1 - leverage, 1e-12)[:, None]
+    return without
+
+
+def _without_group(
+    left: Floats, shrink: Floats, error: Floats, blocks: list[NDArray[np.intp]]
+) -> Floats:
+    """Return the error of each item, (n_items, n_targets), predicted without its group."""
+    # H = root @ root.T maps the target to what is fitted; the last column is the intercept's.
+    root = np.column_stack([left * np.sqrt(shrink), np.full(len(left), len(left) ** -0.5)])
+    without = np.empty_like(error)
+    for rows in blocks:
+        part = root[rows]
+        if len(rows) <= part.shape[1]:
+            without[rows] = np.linalg.solve(np.eye(len(rows)) - part @ part.T, error[rows])
+        else:  # the same by Woodbury's identity, with the smaller matrix
+            inner = np.linalg.solve(np.eye(part.shape[1]) - part.T @ part, part.T @ error[rows])
+            without[rows] = error[rows] + part @ inner
+    return without
