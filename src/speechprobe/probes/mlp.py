@@ -10,141 +10,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 
-from speechprobe.probes._check import checked, checked_pair
-from speechprobe.probes._torch_probe import sizes
+from speechprobe.probes._check import checked_pair
+from speechprobe.probes._torch_mlp import Coded, TorchMLP
 from speechprobe.probes.jobs import Job
-from speechprobe.probes.saving import Savable
-from speechprobe.probes.stacked import Network, Part, Settings, Task, train
-from speechprobe.probes.training import Schedule, Training, hold_out
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-class _Coded(NamedTuple):
-    """A target as the network has it, its number of outputs, and what leads back.
-
-    That is (mean, standard deviation), or the classes.
-    """
-
-    target: NDArray[Any]
-    n_outputs: int
-    key: Any
-
-
-class _TorchMLP(Savable, BaseEstimator):
-    """What both perceptrons share: settings, and many fits as one."""
-
-    def __init__(  # noqa: PLR0913 scikit-learn wants every setting flat
-        self,
-        hidden_sizes: Sequence[int] = (128,),
-        *,
-        learning_rate: float = 3e-4,
-        weight_decay: float = 0.0,
-        batch_size: int = 32,
-        epochs: int = 100,
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        schedule: Schedule = "constant",
-        validation_fraction: float = 0.0,
-        patience: int | None = None,
-        random_state: int | None = 0,
-        device: str | None = None,
-    ) -> None:
-        self.hidden_sizes = hidden_sizes
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.schedule = schedule
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.random_state = random_state
-        self.device = device
-
-    def _fit_predict(
-        self, matrices: Mapping[str, NDArray[Any]], jobs: Sequence[Job]
-    ) -> dict[str, list[NDArray[Any]]]:
-        found: dict[str, list[NDArray[Any]]] = {layer: [] for layer in matrices}
-        coded, networks = self._train(matrices, jobs)
-        trained = iter(networks)
-        for layer, features in matrices.items():
-            for job, (_, _, key) in zip(jobs, coded, strict=True):
-                outputs = next(trained)(features[job.predict]).astype(np.float64)
-                found[layer].append(self._decode(outputs, key))
-        return found
-
-    def _code(self, values: NDArray[Any], fit: NDArray[np.intp]) -> _Coded:
-        """Return the target as the network has it, given the rows that are fitted on."""
-        raise NotImplementedError
-
-    def _decode(self, outputs: NDArray[np.float64], key: Any) -> NDArray[Any]:
-        """Return what outputs (n_items, n_outputs) predict."""
-        raise NotImplementedError
-
-    def _fit(self, X: NDArray[Any], y: NDArray[Any], groups: ArrayLike | None) -> Any:
-        """Train the one network of this estimator; return the key of its target."""
-        rows, seed = np.arange(len(X)), self.random_state
-        if not isinstance(seed, int | np.integer):
-            seed = check_random_state(seed).randint(2**31 - 1)
-        grouped = None if groups is None else np.asarray(groups)
-        job = Job(rows, rows[:0], y, int(seed), grouped)
-        ((_, _, key),), (self.network_,) = self._train({"": X}, [job])
-        self.curves_ = _curves(
-            self.network_, "r2" if isinstance(self, RegressorMixin) else "accuracy"
-        )
-        self.epoch_ = self.network_.epoch
-        return key
-
-    def _train(
-        self, matrices: Mapping[str, NDArray[Any]], jobs: Sequence[Job]
-    ) -> tuple[list[_Coded], list[Network]]:
-        """Return the coded target of every job, and the networks, layer after layer."""
-        settings, coded, parts = self._settings(), [], []
-        for job in jobs:
-            groups = None if job.groups is None else job.groups[job.fit]
-            fit, held = hold_out(
-                len(job.fit), self.validation_fraction, groups=groups, seed=job.seed
-            )
-            coded.append(self._code(np.asarray(job.target)[job.fit], fit))
-            target = coded[-1].target
-            parts.append((Part(job.fit[fit], target[fit]), Part(job.fit[held], target[held])))
-        tasks = [
-            Task(layer, *both, n_outputs, job.seed, settings)
-            for layer in matrices
-            for job, both, (_, n_outputs, _) in zip(jobs, parts, coded, strict=True)
-        ]
-        return coded, train(matrices, tasks, device=self.device)
-
-    def _settings(self) -> Settings:
-        training = Training(
-            self.learning_rate,
-            self.weight_decay,
-            self.batch_size,
-            self.epochs,
-            self.schedule,
-            self.patience,
-        )
-        hidden = sizes("hidden_sizes", self.hidden_sizes)
-        return Settings(hidden, training, self.dropout, self.batch_norm)
-
-    def _outputs(self, X: ArrayLike) -> NDArray[np.float64]:
-        features = checked(self, X, dtype=np.float32)
-        network: Network = self.network_
-        return network(features).astype(np.float64)
-
-
-class TorchMLPRegressor(RegressorMixin, _TorchMLP):
+class TorchMLPRegressor(RegressorMixin, TorchMLP):
     """Multi-layer perceptron for numbers: mean squared error, Adam.
 
     Parameters
@@ -234,10 +114,10 @@ class TorchMLPRegressor(RegressorMixin, _TorchMLP):
         """
         return self._fit_predict(matrices, jobs)
 
-    def _code(self, values: NDArray[Any], fit: NDArray[np.intp]) -> _Coded:
+    def _code(self, values: NDArray[Any], fit: NDArray[np.intp]) -> Coded:
         numbers = values.astype(np.float64)
         centre, scale = float(numbers[fit].mean()), float(numbers[fit].std()) or 1.0
-        return _Coded(((numbers - centre) / scale).astype(np.float32), 1, (centre, scale))
+        return Coded(((numbers - centre) / scale).astype(np.float32), 1, (centre, scale))
 
     def _decode(self, outputs: NDArray[np.float64], key: Any) -> NDArray[np.float64]:
         centre, scale = key
@@ -245,7 +125,7 @@ class TorchMLPRegressor(RegressorMixin, _TorchMLP):
         return predicted
 
 
-class TorchMLPClassifier(ClassifierMixin, _TorchMLP):
+class TorchMLPClassifier(ClassifierMixin, TorchMLP):
     """Multi-layer perceptron for classes: cross-entropy, Adam.
 
     Parameters
@@ -328,7 +208,7 @@ validation_fraction, patience, random_state, device
         """
         return self._fit_predict(matrices, jobs)
 
-    def _code(self, values: NDArray[Any], fit: NDArray[np.intp]) -> _Coded:
+    def _code(self, values: NDArray[Any], fit: NDArray[np.intp]) -> Coded:
         classes, codes = np.unique(values, return_inverse=True)
         if (lost := np.setdiff1d(codes, codes[fit])).size:
             warnings.warn(
@@ -336,21 +216,8 @@ validation_fraction, patience, random_state, device
                 "another random_state or validation_fraction",
                 stacklevel=5,
             )
-        return _Coded(codes.astype(np.int64), len(classes), classes)
+        return Coded(codes.astype(np.int64), len(classes), classes)
 
     def _decode(self, outputs: NDArray[np.float64], key: Any) -> NDArray[Any]:
         predicted: NDArray[Any] = key[outputs.argmax(axis=1)]
         return predicted
-
-
-def _curves(network: Network, metric: str) -> pd.DataFrame:
-    """Return loss and metric of each epoch, of what was fitted on and what was held out."""
-    parts = []
-    for name, columns in (("train", slice(0, 2)), ("validation", slice(2, 4))):
-        values = network.history[:, columns]
-        epochs = np.arange(1, len(values) + 1)
-        told = {"epoch": epochs, "split": name, "loss": values[:, 0], metric: values[:, 1]}
-        parts.append(pd.DataFrame(told))
-    held = not np.isnan(network.history[:, 2]).all()
-    joined = pd.concat(parts if held else parts[:1], ignore_index=True)
-    return joined.sort_values("epoch", kind="stable", ignore_index=True)
