@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from speechprobe.probes import LogisticProbe, RidgeProbe
 from speechprobe.probes.jobs import Job, _fit_predict, fit_predict_many
-from speechprobe.probes.linear import ALPHAS
+from speechprobe.probes.ridge import ALPHAS
 
 SHAPES = {"many items": (120, 10), "many dims": (30, 80), "square": (40, 40), "one dim": (25, 1)}
 

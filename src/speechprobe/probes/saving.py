@@ -66,7 +66,7 @@ def save(probe: Any, path: str | Path) -> None:
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from speechprobe.probes.linear import RidgeProbe
+    >>> from speechprobe.probes.ridge import RidgeProbe
     >>> x = np.random.default_rng(0).normal(size=(20, 3))
     >>> probe = RidgeProbe().fit(x, x[:, 0])
     >>> with TemporaryDirectory() as folder:
