@@ -16,7 +16,13 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from speechprobe.probes import TorchMLPRegressor, tuning
+from speechprobe.probes import (
+    TorchMLPClassifier,
+    TorchMLPRegressor,
+    _attempts,
+    _torch_mlp,
+    tuning,
+)
 from speechprobe.probes._ray_trials import FAILED, _climb, _evaluations, _resources
 from speechprobe.probes._trials import Study, epochs_name, rungs
 from speechprobe.probes.tuning import Halving, tune
@@ -298,6 +304,55 @@ def study_of(n_trials, **settings):
     return Study(Learner(), parts, lambda probe, X, y: probe.score(X, y), drawn, 0)
 
 
+NOISY = np.random.default_rng(1).normal(size=(90, 3))
+OF_NOISY = {
+    TorchMLPRegressor: NOISY[:, 0] * NOISY[:, 1],
+    TorchMLPClassifier: np.where(NOISY[:, 0] > 0, "F", "M"),
+}
+
+
+@pytest.mark.parametrize("kind", OF_NOISY)
+def test_a_rung_of_perceptrons_is_one_stack_with_the_numbers_of_single_fits(kind, monkeypatch):
+    stacks = []
+    train = _torch_mlp.train
+    monkeypatch.setattr(
+        _torch_mlp,
+        "train",
+        lambda x, tasks, **more: stacks.append(len(tasks)) or train(x, tasks, **more),
+    )
+    space = {
+        "learning_rate": loguniform(1e-3, 1e-1),
+        "weight_decay": [0, 0.1],
+        "batch_size": [8, 16],
+    }
+    probe = kind(epochs=4, validation_fraction=0.2, patience=2, dropout=0.2)
+    groups = np.arange(90) // 5
+    settings = {"n_trials": 6, "groups": groups, "halving": Halving(eta=2, min_epochs=2)}
+    found = tune(probe, space, NOISY, OF_NOISY[kind], **settings)
+    assert stacks == [6, 3, 1]
+    monkeypatch.setattr(_attempts, "shares", lambda *_, **__: False)
+    single = tune(probe, space, NOISY, OF_NOISY[kind], **settings)
+    assert stacks[3:] == [1] * 10
+    same = ["trial", "epochs_run", "finished", "score", "failure"]
+    pd.testing.assert_frame_equal(found.table[same], single.table[same], rtol=1e-4)
+    pd.testing.assert_frame_equal(found.curves, single.curves, rtol=1e-4)
+    assert found.best == single.best
+
+
+def test_one_bad_setting_of_a_stack_is_blamed_alone():
+    with pytest.warns(UserWarning, match="1 of 2 settings failed"):
+        found = tune(
+            TorchMLPRegressor(epochs=1),
+            {"dropout": [0.0, 2.0]},
+            NOISY,
+            NOISY[:, 0],
+            split=(np.arange(60), np.arange(60, 90)),
+            n_trials=2,
+        )
+    assert found.failures["dropout"].tolist() == [2.0]
+    assert "dropout must be from 0" in found.failures["failure"].item()
+
+
 def test_what_a_trial_reports_to_ray_comes_back_whole():
     study, reports = study_of(1), []
     _climb(study, 0, [1, 4, 8], reports.append)
@@ -305,7 +360,7 @@ def test_what_a_trial_reports_to_ray_comes_back_whole():
     json.dumps(reports)  # Ray writes them down so
     result = SimpleNamespace(metrics_dataframe=pd.DataFrame(reports), error=None)
     for found, epochs in zip(_evaluations(0, result), (1, 4, 8), strict=True):
-        direct = study.evaluate(0, epochs)
+        (direct,) = study.evaluate([0], epochs)
         assert found.epochs_run == epochs
         assert found.attempt._replace(seconds=0) == direct.attempt._replace(seconds=0)
         pd.testing.assert_frame_equal(found.curves, direct.curves, check_dtype=False)

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
 from speechprobe.probes._parts import Parts
+from speechprobe.probes.jobs import shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,21 +55,67 @@ class Attempt(NamedTuple):
     warning: str
 
 
-def attempt(candidate: Any, scorer: Callable[..., float], data: Data) -> Attempt:
-    """Fit a candidate, in place, to the train rows and score it on the validation rows."""
+def attempt(
+    candidate: Any, scorer: Callable[..., float], data: Data, *, fitted: bool = False
+) -> Attempt:
+    """Fit a candidate in place to the train rows, unless it is, and score it on validation rows."""
     rows = data.parts.validation
     score, failure, started = np.nan, "", time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # Whatever an estimator of anybody's raises is the reason why this setting is no candidate.
         try:
-            data.fit(candidate, data.parts.train)
+            if not fitted:
+                data.fit(candidate, data.parts.train)
             score = float(scorer(candidate, data.some(rows), data.target[rows]))
             failure = "" if np.isfinite(score) else f"the validation score is {score}"
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
-    told = "; ".join(dict.fromkeys(str(warning.message) for warning in caught))
-    return Attempt(np.nan if failure else score, time.perf_counter() - started, failure, told)
+    seconds = time.perf_counter() - started
+    return Attempt(np.nan if failure else score, seconds, failure, _told(caught))
+
+
+def attempt_all(
+    candidates: Sequence[Any], scorer: Callable[..., float], data: Data
+) -> list[Attempt]:
+    """Do as `attempt` with each candidate, all of one kind; perceptrons train as one stack.
+
+    The time of the stack is shared out evenly, and its warnings are everyone's.
+    """
+    together = _fit_together(candidates, data) if len(candidates) > 1 else None
+    if together is None:
+        return [attempt(candidate, scorer, data) for candidate in candidates]
+    seconds, told = together
+    found = [attempt(candidate, scorer, data, fitted=True) for candidate in candidates]
+    return [
+        each._replace(
+            seconds=each.seconds + seconds / len(found),
+            warning="; ".join(filter(None, (told, each.warning))),
+        )
+        for each in found
+    ]
+
+
+def _fit_together(candidates: Sequence[Any], data: Data) -> tuple[float, str] | None:
+    """Fit candidates as one stack; return seconds and warnings, or None where that cannot be."""
+    if isinstance(data.features, list) or not shares(candidates[0], "fit_together", of=("fit",)):
+        return None
+    rows, started = data.parts.train, time.perf_counter()
+    groups = None if data.groups is None else data.groups[rows]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # Then each is fitted alone, so that the one to blame is known.
+        try:
+            candidates[0].fit_together(
+                candidates, data.features[rows], data.target[rows], groups=groups
+            )
+        except Exception:
+            return None
+    return time.perf_counter() - started, _told(caught)
+
+
+def _told(caught: Sequence[warnings.WarningMessage]) -> str:
+    return "; ".join(dict.fromkeys(str(warning.message) for warning in caught))
 
 
 def best_of(attempts: Sequence[Attempt], settings: Sequence[Mapping[str, Any]]) -> int:

@@ -63,7 +63,7 @@ def _climb(study: Study, trial: int, steps: list[int], report: Any) -> None:
     """Evaluate a trial rung by rung, reporting each, until its own epochs or a failure."""
     own = study.epochs(trial)
     for epochs in sorted({min(step, own) for step in steps}):
-        found = study.evaluate(trial, epochs)
+        (found,) = study.evaluate([trial], epochs)
         told = found.attempt._asdict() | {"epochs_run": epochs}
         told["score"] = FAILED if found.attempt.failure else found.attempt.score
         told["curves"] = found.curves.to_json(orient="table", index=False, double_precision=15)

@@ -145,7 +145,7 @@ class Table:
         key = (layer, rows.tobytes())
         if key not in self._known:
             places = torch.from_numpy(rows + self.start[layer]).to(self.values.device)
-            chosen = self.values[places]
+            chosen = self.values.index_select(0, places)  # many times as fast as [places]
             mean = chosen.mean(0)
             spread = chosen.sub_(mean).square_().mean(0).sqrt_()
             whole = mean + torch.from_numpy(self.centre[layer]).to(mean.device)

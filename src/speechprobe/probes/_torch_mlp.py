@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -64,17 +64,88 @@ class TorchMLP(Savable, BaseEstimator):
         self.random_state = random_state
         self.device = device
 
-    def _fit_predict(
+    def fit(self, X: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -> Self:
+        """Fit to features (n_items, n_dims) and a target or classes (n_items,).
+
+        Parameters
+        ----------
+        X, y
+            Features and target.
+        groups
+            Group of each item, (n_items,): none is both fitted and validated on. Not looked at
+            where `validation_fraction` is 0.
+
+        Raises
+        ------
+        ValueError
+            If a shape or a setting is wrong.
+
+        Warns
+        -----
+        UserWarning
+            If a class is validated on and not fitted on.
+        """
+        self.fit_together([self], X, y, groups=groups)
+        return self
+
+    def fit_together(
+        self,
+        probes: Sequence[Self],
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> None:
+        """Fit probes of several settings to the same items, in place, as one stack.
+
+        Each gets the numbers that its own `fit` would give, up to rounding.
+
+        Parameters
+        ----------
+        probes
+            What to fit. This probe only says on which device.
+        X, y, groups
+            As for `fit`.
+        """
+        coded, tasks = [], []
+        for probe in probes:
+            features, target = probe._checked(X, y)
+            own, wanted = probe._tasks([""], [probe._job(features, target, groups)])
+            coded += own
+            tasks += wanted
+        networks = train({"": features}, tasks, device=self.device)
+        for probe, (_, _, key), network in zip(probes, coded, networks, strict=True):
+            probe._keep(network, key)
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict the target or the class of features (n_items, n_dims)."""
+        outputs = self._outputs(X)
+        return self._decode(outputs, self._key)
+
+    def fit_predict_layers(
         self, matrices: Mapping[str, NDArray[Any]], jobs: Sequence[Job]
     ) -> dict[str, list[NDArray[Any]]]:
+        """Return the predictions of every job for every layer, trained as one stack.
+
+        Parameters
+        ----------
+        matrices
+            {layer: features (n_items, n_dims)}.
+        jobs
+            The fits, the same for every layer.
+        """
         found: dict[str, list[NDArray[Any]]] = {layer: [] for layer in matrices}
-        coded, networks = self._train(matrices, jobs)
-        trained = iter(networks)
+        coded, tasks = self._tasks(matrices, jobs)
+        trained = iter(train(matrices, tasks, device=self.device))
         for layer, features in matrices.items():
             for job, (_, _, key) in zip(jobs, coded, strict=True):
                 outputs = next(trained)(features[job.predict]).astype(np.float64)
                 found[layer].append(self._decode(outputs, key))
         return found
+
+    def _checked(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return features and target to fit on, or raise."""
+        raise NotImplementedError
 
     def _code(self, values: NDArray[Any], fit: NDArray[np.intp]) -> Coded:
         """Return the target as the network has it, given the rows that are fitted on."""
@@ -84,24 +155,20 @@ class TorchMLP(Savable, BaseEstimator):
         """Return what outputs (n_items, n_outputs) predict."""
         raise NotImplementedError
 
-    def _fit(self, X: NDArray[Any], y: NDArray[Any], groups: ArrayLike | None) -> Any:
-        """Train the one network of this estimator; return the key of its target."""
+    def _keep(self, network: Network, key: Any) -> None:
+        """Take over what was trained, and what leads from its outputs to predictions."""
+        metric = "r2" if isinstance(self, RegressorMixin) else "accuracy"
+        self.network_, self.epoch_, self._key = network, network.epoch, key
+        self.curves_ = _curves(network, metric)
+
+    def _job(self, X: NDArray[Any], y: NDArray[Any], groups: ArrayLike | None) -> Job:
         rows, seed = np.arange(len(X)), self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
-        grouped = None if groups is None else np.asarray(groups)
-        job = Job(rows, rows[:0], y, int(seed), grouped)
-        ((_, _, key),), (self.network_,) = self._train({"": X}, [job])
-        self.curves_ = _curves(
-            self.network_, "r2" if isinstance(self, RegressorMixin) else "accuracy"
-        )
-        self.epoch_ = self.network_.epoch
-        return key
+        return Job(rows, rows[:0], y, int(seed), None if groups is None else np.asarray(groups))
 
-    def _train(
-        self, matrices: Mapping[str, NDArray[Any]], jobs: Sequence[Job]
-    ) -> tuple[list[Coded], list[Network]]:
-        """Return the coded target of every job, and the networks, layer after layer."""
+    def _tasks(self, layers: Iterable[str], jobs: Sequence[Job]) -> tuple[list[Coded], list[Task]]:
+        """Return the coded target of every job, and what to train, layer after layer."""
         settings, coded, parts = self._settings(), [], []
         for job in jobs:
             groups = None if job.groups is None else job.groups[job.fit]
@@ -113,10 +180,10 @@ class TorchMLP(Savable, BaseEstimator):
             parts.append((Part(job.fit[fit], target[fit]), Part(job.fit[held], target[held])))
         tasks = [
             Task(layer, *both, n_outputs, job.seed, settings)
-            for layer in matrices
+            for layer in layers
             for job, both, (_, n_outputs, _) in zip(jobs, parts, coded, strict=True)
         ]
-        return coded, train(matrices, tasks, device=self.device)
+        return coded, tasks
 
     def _settings(self) -> Settings:
         training = Training(

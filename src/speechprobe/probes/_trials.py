@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterSampler
 from sklearn.pipeline import Pipeline
 
-from speechprobe.probes._attempts import Attempt, Data, attempt
+from speechprobe.probes._attempts import Attempt, Data, attempt_all
 from speechprobe.probes.jobs import seeded
 
 CURVES = ("trial", "epoch", "split", "loss", "metric")
@@ -66,12 +66,15 @@ class Study:
             return 1
         return int(self.settings[trial].get(name, self.probe.get_params()[name]))
 
-    def evaluate(self, trial: int, epochs: int) -> Evaluation:
-        """Train a trial from scratch, for some epochs but no more than its own, and score it."""
-        run = min(epochs, self.epochs(trial))
-        candidate = self.candidate(trial, run)
-        found = attempt(candidate, self.scorer, self.data)
-        return Evaluation(trial, run, found, _curves(candidate, trial, run, found))
+    def evaluate(self, trials: Sequence[int], epochs: int) -> list[Evaluation]:
+        """Train trials from scratch, for some epochs but no more than their own, and score them."""
+        runs = [min(epochs, self.epochs(trial)) for trial in trials]
+        candidates = [self.candidate(*each) for each in zip(trials, runs, strict=True)]
+        found = attempt_all(candidates, self.scorer, self.data)
+        return [
+            Evaluation(trial, run, each, _curves(candidate, trial, run, each))
+            for trial, run, candidate, each in zip(trials, runs, candidates, found, strict=True)
+        ]
 
 
 def draw(space: Mapping[str, Any], n_trials: int, seed: int) -> list[dict[str, Any]]:
@@ -105,13 +108,16 @@ def rungs(study: Study, *, eta: int, min_epochs: int) -> list[int]:
 
 def halve(study: Study, *, eta: int, min_epochs: int) -> list[Evaluation]:
     """Return all evaluations of a successive halving, rung after rung."""
-    alive, done = list(range(len(study.settings))), []
+    alive, done = list(range(len(study.settings))), list[Evaluation]()
     last: dict[int, Evaluation] = {}
     for epochs in rungs(study, eta=eta, min_epochs=min_epochs):
-        for trial in alive:
-            if trial not in last or last[trial].epochs_run < min(epochs, study.epochs(trial)):
-                last[trial] = study.evaluate(trial, epochs)
-                done.append(last[trial])
+        due = [
+            trial
+            for trial in alive
+            if trial not in last or last[trial].epochs_run < min(epochs, study.epochs(trial))
+        ]
+        done += study.evaluate(due, epochs)
+        last |= {found.trial: found for found in done}
         sound = [trial for trial in alive if not last[trial].attempt.failure]
         ranked = sorted(sound, key=lambda trial: -last[trial].attempt.score)  # stable: first wins
         alive = ranked[: -(-len(alive) // eta)]

@@ -84,10 +84,10 @@ def fit_predict_layers(
     lengths = {layer: len(features) for layer, features in matrices.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"all layers must hold the same items, got these numbers: {lengths}")
-    if _shares(probe, "fit_predict_layers"):
+    if shares(probe, "fit_predict_layers"):
         found: dict[str, list[NDArray[Any]]] = clone(probe).fit_predict_layers(matrices, jobs)
         return {layer: found[layer] for layer in matrices}
-    if _shares(probe, "fit_predict_many"):
+    if shares(probe, "fit_predict_many"):
         return {
             layer: clone(probe).fit_predict_many(features, jobs)
             for layer, features in matrices.items()
@@ -125,8 +125,10 @@ def fit_predict_many(probe: Any, features: NDArray[Any], jobs: Sequence[Job]) ->
     return fit_predict_layers(probe, {"": features}, jobs)[""]
 
 
-def _shares(probe: Any, method: str) -> bool:
-    """Say whether the probe shares work by a method that is that of its own `fit` and `predict`.
+def shares(
+    probe: Any, method: str, of: Sequence[str] = ("fit", "predict", "fit_predict_many")
+) -> bool:
+    """Say whether the probe shares work by a method that goes with its own `fit` and `predict`.
 
     A subclass that changes one of these, or the other way to share, and inherits the method must
     not be bypassed by it.
@@ -136,7 +138,7 @@ def _shares(probe: Any, method: str) -> bool:
         kinds = type(probe).__mro__
         return next((k for k, kind in enumerate(kinds) if name in vars(kind)), len(kinds))
 
-    own = min(place(name) for name in ("fit", "predict", "fit_predict_many"))
+    own = min(place(name) for name in of)
     return hasattr(probe, method) and place(method) <= own
 
 

@@ -9,16 +9,15 @@ step is normalised by its own items, a prediction by running averages (momentum 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 
 from speechprobe.probes._check import checked_pair
+from speechprobe.probes._stack_tasks import Network
 from speechprobe.probes._torch_mlp import Coded, TorchMLP
-from speechprobe.probes.jobs import Job
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -75,44 +74,8 @@ class TorchMLPRegressor(RegressorMixin, TorchMLP):
     True
     """
 
-    def fit(self, X: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -> Self:
-        """Fit to features (n_items, n_dims) and a target (n_items,).
-
-        Parameters
-        ----------
-        X, y
-            Features and target.
-        groups
-            Group of each item, (n_items,): none is both fitted and validated on. Not looked at
-            where `validation_fraction` is 0.
-
-        Raises
-        ------
-        ValueError
-            If a shape or a setting is wrong.
-        """
-        X, y = checked_pair(self, X, y, dtype=np.float32, y_numeric=True)
-        self._scaling = self._fit(X, y, groups)
-        return self
-
-    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Predict the target of features (n_items, n_dims)."""
-        outputs = self._outputs(X)
-        return self._decode(outputs, self._scaling)
-
-    def fit_predict_layers(
-        self, matrices: Mapping[str, NDArray[Any]], jobs: Sequence[Job]
-    ) -> dict[str, list[NDArray[Any]]]:
-        """Return the predictions of every job for every layer, trained as one stack.
-
-        Parameters
-        ----------
-        matrices
-            {layer: features (n_items, n_dims)}.
-        jobs
-            The fits, the same for every layer.
-        """
-        return self._fit_predict(matrices, jobs)
+    def _checked(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        return checked_pair(self, X, y, dtype=np.float32, y_numeric=True)
 
     def _code(self, values: NDArray[Any], fit: NDArray[np.intp]) -> Coded:
         numbers = values.astype(np.float64)
@@ -156,37 +119,6 @@ validation_fraction, patience, random_state, device
     ['epoch', 'split', 'loss', 'accuracy']
     """
 
-    def fit(self, X: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -> Self:
-        """Fit to features (n_items, n_dims) and classes (n_items,).
-
-        Parameters
-        ----------
-        X, y
-            Features and classes.
-        groups
-            Group of each item, (n_items,): none is both fitted and validated on. Not looked at
-            where `validation_fraction` is 0.
-
-        Raises
-        ------
-        ValueError
-            If a shape or a setting is wrong.
-
-        Warns
-        -----
-        UserWarning
-            If a class is validated on and not fitted on.
-        """
-        X, y = checked_pair(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
-        self.classes_ = self._fit(X, y, groups)
-        return self
-
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Predict the class of features (n_items, n_dims)."""
-        outputs = self._outputs(X)
-        return self._decode(outputs, self.classes_)
-
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the probability of each class, (n_items, n_classes)."""
         outputs = self._outputs(X)
@@ -194,19 +126,14 @@ validation_fraction, patience, random_state, device
         probability: NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
         return probability
 
-    def fit_predict_layers(
-        self, matrices: Mapping[str, NDArray[Any]], jobs: Sequence[Job]
-    ) -> dict[str, list[NDArray[Any]]]:
-        """Return the predictions of every job for every layer, trained as one stack.
+    def _checked(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        features, target = checked_pair(self, X, y, dtype=np.float32)
+        check_classification_targets(target)
+        return features, target
 
-        Parameters
-        ----------
-        matrices
-            {layer: features (n_items, n_dims)}.
-        jobs
-            The fits, the same for every layer.
-        """
-        return self._fit_predict(matrices, jobs)
+    def _keep(self, network: Network, key: Any) -> None:
+        super()._keep(network, key)
+        self.classes_ = key
 
     def _code(self, values: NDArray[Any], fit: NDArray[np.intp]) -> Coded:
         classes, codes = np.unique(values, return_inverse=True)

@@ -14,7 +14,8 @@ Two engines take the same call and draw the same trials. Without Ray, halving wa
 of a rung (Jamieson, Talwalkar 2016), so the same seed gives the same result on the same machine.
 `engine="ray"` is Ray Tune's asynchronous halving, as in the gender study: trials run side by side
 and are compared with those that came before, so what is stopped depends on which is faster, while
-the score of a trial after a given number of epochs does not.
+the score of a trial after a given number of epochs does not. The plain engine trains the
+perceptrons of a rung as one stack, which moves scores by rounding.
 """
 
 from __future__ import annotations
