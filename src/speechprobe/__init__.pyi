@@ -5,6 +5,7 @@ from . import metrics as metrics
 from . import plots as plots
 from . import pooling as pooling
 from . import probes as probes
+from . import protocols as protocols
 from . import reports as reports
 from ._version import __version__ as __version__
 from .features import Features as Features
