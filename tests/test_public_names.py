@@ -18,7 +18,8 @@ def test_the_import_is_light():
 
 def test_every_public_name_loads():
     packages = (
-        sp, sp.datasets, sp.extractors, sp.metrics, sp.probes, sp.layers, sp.plots, sp.reports
+        sp, sp.datasets, sp.extractors, sp.metrics, sp.probes, sp.layers, sp.plots, sp.reports,
+        sp.protocols,
     )  # fmt: skip
     for package in packages:
         for name in package.__all__:

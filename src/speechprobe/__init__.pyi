@@ -1,6 +1,7 @@
 from . import audio as audio
 from . import datasets as datasets
 from . import extractors as extractors
+from . import layers as layers
 from . import metrics as metrics
 from . import plots as plots
 from . import pooling as pooling
