@@ -47,8 +47,15 @@ def test_json_with_the_predictions_beside_loads_back_equal(scores, target, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.csv", "scores.json"]
 
 
+def test_json_loads_back_equal_by_default(scores, tmp_path):
+    scores["rate"].to_json(tmp_path / "rate.json")
+    assert LayerScores.from_json(tmp_path / "rate.json") == scores["rate"]
+    assert (tmp_path / "rate.predictions.csv").is_file()
+
+
 def test_json_alone_is_equal_but_for_the_predictions(scores, tmp_path):
-    scores["rate"].to_json(tmp_path / "scores.json")
+    scores["rate"].to_json(tmp_path / "scores.json", predictions=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
     loaded = LayerScores.from_json(tmp_path / "scores.json")
     assert loaded != scores["rate"]
     assert loaded == replace(scores["rate"], predictions=pd.DataFrame())

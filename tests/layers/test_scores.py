@@ -74,6 +74,17 @@ def test_latex_has_one_row_a_record_and_escapes_names(scores, tmp_path):
     assert r"block\_1 & r2 & 0.900" in text
 
 
+def test_latex_escapes_every_special_character(scores):
+    odd = LayerScores((record(r"a%&#${}~^\_b", 0.5, 0.5),), pd.DataFrame())
+    escaped = r"a\%\&\#\$\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\_b & r2"
+    assert escaped in odd.to_latex()
+
+
+def test_tables_hold_no_negative_zero():
+    table = LayerScores((record("stem", -1e-5, 0.5),), pd.DataFrame()).table()
+    assert not np.signbit(table["score"]).any()
+
+
 def test_scores_are_frozen(scores):
     with pytest.raises(AttributeError):
         scores.records = ()

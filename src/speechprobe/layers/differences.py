@@ -39,6 +39,10 @@ def differences_of(
 ) -> pd.DataFrame:
     """Return a row a pair of layers; see `LayerScores.differences`."""
     theirs = ours if other is None else other
+    if not hasattr(theirs, "predictions"):
+        raise TypeError(
+            f"other must be the scores of another model, got {other!r}; a metric is metric=..."
+        )
     measure = _function(metric) if function is None else function
     wanted = _pairs(ours, other, metric) if pairs is None else list(pairs)
     for first, second in wanted:

@@ -16,6 +16,10 @@ from speechprobe.layers.records import LayerScore, known
 
 _FLOOR = "floor:"
 _FORM = "speechprobe layer scores 1"
+_IN_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "_%&#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 
 
 def write_csv(path: Path, records: Sequence[LayerScore]) -> None:
@@ -92,6 +96,28 @@ def write_json(
 def _told(record: LayerScore) -> dict[str, Any]:
     row = {name: known(value) for name, value in asdict(record).items()}
     return row | {"floors": {name: known(value) for name, value in record.floors}}
+
+
+def latex(frame: pd.DataFrame, path: str | Path | None) -> str:
+    """Return a table in LaTeX (package booktabs), two columns of words first; write it if asked."""
+    lines = [
+        r"\begin{tabular}{ll" + "r" * (frame.shape[1] - 2) + "}",
+        r"\toprule",
+        " & ".join(_cell(str(name).replace("_", " ")) for name in frame.columns) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(_cell, row)) + r" \\" for row in frame.to_numpy()),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    text = "\n".join(lines) + "\n"
+    if path is not None:
+        with replacing(Path(path)) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return text
+
+
+def _cell(value: Any) -> str:
+    return (f"{value:.3f}" if isinstance(value, float) else str(value)).translate(_IN_LATEX)
 
 
 def as_json(value: Any) -> Any:

@@ -109,7 +109,7 @@ class LayerScores:
 
     def _framed(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
         frame = pd.DataFrame.from_records(list(rows)).set_index("layer")
-        frame = frame[["metric", *columns]].round(3)
+        frame = frame[["metric", *columns]].round(3).replace(-0.0, 0.0)
         frame.attrs["cautions"] = list(self.cautions)
         return frame
 
@@ -209,7 +209,7 @@ class LayerScores:
         """
         return cls(files.read_csv(Path(path)), pd.DataFrame())
 
-    def to_json(self, path: str | Path, *, predictions: str | Path | None = None) -> None:
+    def to_json(self, path: str | Path, *, predictions: str | Path | bool = True) -> None:
         """Write records, choices, cautions and settings; NaN becomes null.
 
         Parameters
@@ -217,15 +217,17 @@ class LayerScores:
         path
             The JSON file.
         predictions
-            Name of a CSV file in the same folder for the predictions, which are left out without.
+            Name of a CSV file in the same folder for the predictions: that of `path` with
+            ".predictions.csv" by default. False leaves them out.
 
         Raises
         ------
         ValueError
             If the predictions would go into another folder.
         """
-        beside = None if predictions is None else Path(path).parent / Path(predictions).name
-        if beside is not None and Path(predictions or "").parent not in (Path(), beside.parent):
+        name = Path(path).stem + ".predictions.csv" if predictions is True else predictions
+        beside = Path(path).parent / Path(name).name if name and len(self.predictions) else None
+        if name and Path(name).parent not in (Path(), Path(path).parent):
             raise ValueError(f"predictions go beside {path}; give a file name, got {predictions}")
         content = {
             "settings": dict(self.settings),
@@ -251,20 +253,7 @@ class LayerScores:
 
     def to_latex(self, path: str | Path | None = None) -> str:
         """Return the table in LaTeX (package booktabs), and write it if a path is given."""
-        frame = self.table().reset_index()
-        lines = [
-            r"\begin{tabular}{ll" + "r" * (frame.shape[1] - 2) + "}",
-            r"\toprule",
-            " & ".join(name.replace("_", " ") for name in frame.columns) + r" \\",
-            r"\midrule",
-            *(" & ".join(_latex(cell) for cell in row) + r" \\" for row in frame.to_numpy()),
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-        text = "\n".join(lines) + "\n"
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return files.latex(self.table().reset_index(), path)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LayerScores):
@@ -295,8 +284,3 @@ def _alike(a: pd.DataFrame | None, b: pd.DataFrame | None) -> bool:
     if a is None or b is None or not len(a) or not len(b):
         return all(each is None or not len(each) for each in (a, b))
     return a.equals(b)
-
-
-def _latex(cell: Any) -> str:
-    text = f"{cell:.3f}" if isinstance(cell, float) else str(cell)
-    return text.replace("_", r"\_")

@@ -56,8 +56,12 @@ def panels_of(
         wanted = first.metrics if metric is None else [first.by_metric(metric)[0].metric]
         panels += [(models, name) for name in wanted]
     for models, name in panels:
-        for each in models.values():
-            each.by_metric(name)
+        for model, each in models.items():
+            if name not in each.metrics:
+                raise KeyError(
+                    f"model {model!r} has no metric {name!r} among {each.metrics}; say with "
+                    "metric= which one all of them have"
+                )
     return panels
 
 
