@@ -478,3 +478,11 @@ def test_what_is_no_corpus_and_no_extractor_is_told(corpus):
         sp.extract(["a.wav"], Counting())
     with pytest.raises(TypeError, match=r"did you forget the brackets, LogMel\(\)"):
         sp.extract(corpus, sp.extractors.LogMel)
+
+
+def test_features_are_not_iterable_and_know_their_layers():
+    features = sp.Features({"conv1": np.eye(2)}, pd.DataFrame(index=["a", "b"]))
+    assert "conv1" in features
+    assert "conv2" not in features
+    with pytest.raises(TypeError, match="not iterable"):
+        list(features)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.model_selection import cross_val_score
 from sklearn.utils import estimator_checks
 
+from speechprobe import Features
 from speechprobe.probes.layer_sum import (
     TorchLayerSumClassifier,
     TorchLayerSumRegressor,
@@ -113,6 +115,8 @@ def test_layer_norm_brings_every_vector_to_one_scale(planted):
 def test_layers_stack_in_the_order_asked_for():
     features = {"a": np.zeros((3, 2)), "b": np.ones((3, 2)), "c": np.full((3, 2), 2.0)}
     assert stack_layers(features)[0, :, 0].tolist() == [0, 1, 2]
+    whole = Features(features, pd.DataFrame(index=range(len(features["a"]))))
+    assert np.array_equal(stack_layers(whole), stack_layers(features))
     assert stack_layers(features, ["c", "a"])[0, :, 0].tolist() == [2, 0]
 
 

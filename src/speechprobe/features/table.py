@@ -91,6 +91,12 @@ class Features:
     def __len__(self) -> int:
         return len(self.items)
 
+    # Over items or over layers? `items` and `layers` say.
+    __iter__ = None
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self.layers
+
     def __getitem__(self, layer: str) -> Any:
         if layer not in self.layers:
             select_layers(self.layers, layer)  # raises with near names

@@ -37,15 +37,13 @@ if TYPE_CHECKING:
 Normalise = Literal["standardise", "layer_norm"] | None
 
 
-def stack_layers(
-    features: Mapping[str, Any], layers: Sequence[str] | None = None
-) -> NDArray[np.float32]:
+def stack_layers(features: Any, layers: Sequence[str] | None = None) -> NDArray[np.float32]:
     """Return layers of one width as one array (n_items, n_layers, n_dims).
 
     Parameters
     ----------
     features
-        {layer: (n_items, n_dims)}, such as the `layers` of `Features`.
+        `Features`, or {layer: (n_items, n_dims)}.
     layers
         Names, in the order wanted; all, in the order of the mapping, by default.
 
@@ -61,6 +59,7 @@ def stack_layers(
     >>> stack_layers({"block.0": np.zeros((5, 4)), "block.1": np.ones((5, 4))}).shape
     (5, 2, 4)
     """
+    features = getattr(features, "layers", features)
     names = list(features) if layers is None else list(layers)
     if not names:
         raise ValueError("there is no layer to stack")

@@ -24,7 +24,7 @@ Voita, Titov: "Information-theoretic probing with minimum description length", E
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -87,7 +87,7 @@ class DescriptionLength:
     uniform_bits: float
     n_items: int
     n_symbols: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[Block, ...] = field(repr=False)
 
     @property
     def compression(self) -> float:

@@ -69,6 +69,12 @@ class UsableInformation:
         """Part of the label's bits that the features save; of classes, at most 1."""
         return self.bits / self.label_bits
 
+    def __repr__(self) -> str:
+        return (
+            f"UsableInformation({self.bits:.3f} of {self.label_bits:.3f} bits an item, "
+            f"{len(self.pointwise)} items)"
+        )
+
 
 def usable_information(
     X: ArrayLike,
