@@ -118,6 +118,18 @@ def test_the_corpora_example_finds_the_leak_it_made(tmp_path, monkeypatch, capsy
     assert {"tones.csv", "tones.json"} <= {path.name for path in (tmp_path / "results").iterdir()}
 
 
+def test_the_example_of_believable_scores_finds_what_was_planted(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["believable_scores.py"])
+    runpy.run_path(str(ROOT / "examples" / "believable_scores.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    assert "Chosen on validation items: quadratic" in told
+    beyond = told.split("Beyond the duration:")[1].split("With more")[0]
+    by_layer = {
+        row[0]: float(row[1]) for row in map(str.split, beyond.splitlines()) if len(row) == 5
+    }
+    assert by_layer["linear"] > 0.25 > 0.1 > by_layer["length"]
+
+
 def test_the_networks_example_finds_both_networks_exact(monkeypatch, capsys):
     runpy.run_path(str(ROOT / "examples" / "networks.py"), run_name="__main__")
     printed = capsys.readouterr().out
