@@ -9,14 +9,23 @@ import pytest
 from matplotlib.figure import Figure
 
 import speechprobe as sp
+from speechprobe.layers.curve import CurvePoint, LearningCurve
 
 CURVES = pd.DataFrame({"epoch": [1, 2], "split": "train", "loss": [2.0, 1.0]})
 TRUTH, SCORE = np.repeat([1, 0], 20), np.arange(40)[::-1] % 27
+
+POINTS = LearningCurve(
+    tuple(
+        CurvePoint("conv1", "r2", size, 10.0 * size, None, 0.1 * size, 0.0, 0.0, 0.5, 20, 4)
+        for size in (1, 3)
+    )
+)
 
 DRAW = {
     "plot_layers": lambda models, features, ax: sp.plots.plot_layers(models, ax=ax),
     "plot_metrics": lambda models, features, ax: sp.plots.plot_metrics(models, ax=ax),
     "plot_curves": lambda models, features, ax: sp.plots.plot_curves(CURVES, ax=ax),
+    "plot_learning_curve": lambda models, features, ax: sp.plots.plot_learning_curve(POINTS, ax=ax),
     "plot_projection": lambda models, features, ax: sp.plots.plot_projection(
         features, "block.0", "rate", method="pca", ax=ax
     ),

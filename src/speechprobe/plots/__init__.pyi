@@ -2,6 +2,7 @@ from .bars import plot_metrics as plot_metrics
 from .classes import plot_confusion as plot_confusion
 from .curves import plot_curves as plot_curves
 from .layers import plot_layers as plot_layers
+from .learning import plot_learning_curve as plot_learning_curve
 from .projection import plot_projection as plot_projection
 from .regression import plot_errors as plot_errors
 from .regression import plot_predictions as plot_predictions
