@@ -80,6 +80,11 @@ def load_byol_a(
     device, dtype
         As in `ModuleExtractor`.
 
+    Returns
+    -------
+    extractor
+        The network with its front end, ready for `extract`; the network itself is `module`.
+
     Raises
     ------
     FileNotFoundError

@@ -71,6 +71,11 @@ def load_torchaudio(
     device, dtype, padding
         As in `ModuleExtractor`.
 
+    Returns
+    -------
+    extractor
+        The network with its front end, ready for `extract`; the network itself is `module`.
+
     Raises
     ------
     ConnectionError

@@ -76,6 +76,11 @@ def load_vggish(
     device, dtype
         As in `ModuleExtractor`.
 
+    Returns
+    -------
+    extractor
+        The network with its front end, ready for `extract`; the network itself is `module`.
+
     Raises
     ------
     FileNotFoundError

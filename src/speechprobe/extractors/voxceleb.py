@@ -96,6 +96,11 @@ def load_voxceleb_trainer(
     device, dtype
         As in `ModuleExtractor`.
 
+    Returns
+    -------
+    extractor
+        The network with its front end, ready for `extract`; the network itself is `module`.
+
     Raises
     ------
     FileNotFoundError

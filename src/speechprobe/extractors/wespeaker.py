@@ -99,6 +99,11 @@ def load_wespeaker(
     device, dtype
         As in `ModuleExtractor`.
 
+    Returns
+    -------
+    extractor
+        The network with its front end, ready for `extract`; the network itself is `module`.
+
     Raises
     ------
     FileNotFoundError

@@ -56,6 +56,11 @@ def load_yamnet(
     device, dtype
         As in `ModuleExtractor`.
 
+    Returns
+    -------
+    extractor
+        The network with its front end, ready for `extract`; the network itself is `module`.
+
     Raises
     ------
     FileNotFoundError
