@@ -14,9 +14,11 @@ import torch
 from torch import nn
 
 import speechprobe as sp
+from speechprobe import engines
 from speechprobe import features as features_module
 from speechprobe.datasets import Corpus
 from speechprobe.extractors.base import pool_frames
+from speechprobe.features import cost
 
 RATE = 16_000
 DURATIONS = (0.30, 0.10, 0.50, 0.10, 0.40, 0.20)
@@ -486,3 +488,50 @@ def test_features_are_not_iterable_and_know_their_layers():
     assert "conv2" not in features
     with pytest.raises(TypeError, match="not iterable"):
         list(features)
+
+
+@pytest.mark.parametrize("pool", ["mean", "frames"])
+def test_a_dry_run_tells_batches_padding_and_bytes_and_keeps_nothing(
+    corpus, tmp_path, capsys, pool
+):
+    store = tmp_path / "features"
+    settings = {"batch_seconds": 1.0, "pool": pool, "store": store}
+    plan = sp.extract(corpus, Batching(), dry_run=True, **settings)
+    assert not store.exists()
+    assert capsys.readouterr().out == f"{plan}\n"
+    batches = engines.pack(
+        [engines.Source(u.id, str(u.path), u.duration) for u in corpus], batch_seconds=1.0
+    )
+    padded = sum(len(batch) * max(each.duration for each in batch) for batch in batches)
+    assert (plan.n_left, plan.n_done, plan.n_batches) == (len(corpus), 0, len(batches))
+    assert plan.padding == pytest.approx(1 - sum(DURATIONS) / padded, abs=1e-3)
+    assert plan.seconds == pytest.approx(sum(DURATIONS) / plan.speed, rel=1e-3)
+    sp.extract(corpus.select(corpus.column("speaker") == "00"), Batching(), **settings)
+    rest = sp.extract(corpus, Batching(), dry_run=True, **settings)
+    assert rest.n_left == (corpus.column("speaker") != "00").sum()
+    assert rest.n_done + rest.n_left == len(corpus)
+    whole = sp.extract(corpus, Batching(), **settings)
+    held = sum(np.asarray(getattr(rows, "values", rows)).nbytes for rows in whole.layers.values())
+    assert plan.n_bytes == pytest.approx(held, rel=1e-6)
+    assert sp.extract(corpus, Batching(), dry_run=True, **settings).n_left == 0
+
+
+def test_provenance_tells_what_the_run_cost(corpus):
+    told = sp.extract(corpus, Counting()).provenance
+    assert told["sound_seconds"] == pytest.approx(sum(DURATIONS), rel=1e-3)
+    speed = told["sound_seconds"] / told["seconds"]
+    assert told["sound_seconds_per_second"] == pytest.approx(speed, rel=0.2)
+    assert 10e6 < told["peak_memory_bytes"] < 100e9
+    assert "peak_device_bytes" not in told
+
+
+def test_the_bar_counts_sound_and_tells_its_speed(monkeypatch):
+    clock = iter([0.0, 30.0, 60.0])
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
+    sources = [engines.Source("a", "a.wav", 1800.0), engines.Source("b", "b.wav", 5400.0)]
+    progress = cost.Progress(sources, "crepe", shown=False)
+    shown = []
+    monkeypatch.setattr(progress._bar, "set_postfix_str", lambda text, **_: shown.append(text))
+    progress.update(sources[:1])
+    progress.update(sources[1:])
+    assert shown == ["1/2 utterances, 1.00 h of sound/min", "2/2 utterances, 2.00 h of sound/min"]

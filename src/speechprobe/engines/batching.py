@@ -54,6 +54,8 @@ class Batches:
     ----------
     seconds : float
         Most seconds of sound in a batch, padding included; one utterance may exceed it.
+    settled : float or str
+        The same, or "auto" while it is being found out.
     order : list of Source
         The utterances in the order in which they are run.
     """
@@ -74,6 +76,7 @@ class Batches:
         self.order = [*_sources(self._trial), *itertools.chain.from_iterable(self._windows)]
         self._spent = 0.0
         self._costs: dict[float, float] = {}
+        self.settled: float | Literal["auto"] = "auto" if self._trial else self.seconds
 
     def __iter__(self) -> Iterator[list[Source]]:
         left = deque(self._trial)
@@ -83,7 +86,7 @@ class Batches:
             yield from each.batches
             self._note(each)
         if self._trial:
-            self.seconds = self._fastest()
+            self.settled = self.seconds = self._fastest()
         for window in (_sources(left), *self._windows):
             yield from cut(window, self.seconds)
 

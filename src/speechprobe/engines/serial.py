@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class Serial:
     Attributes
     ----------
     batch_seconds : float or str
-        What was chosen, once the run has ended.
+        What was asked for; instead of "auto" what was chosen, once it is.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Serial:
         """How long the extractor has waited for sound files."""
         return self._reader.seconds_waiting
 
-    def run(self, sources: Sequence[Source]) -> Iterator[Done]:
+    def run(self, sources: Sequence[Source]) -> Generator[Done]:
         """Yield what comes of each batch, or of each utterance of a batch that fails.
 
         `layers` holds one row, or one array of rows, for each of `sources`.
@@ -71,6 +71,7 @@ class Serial:
         batches = Batches(sources, self.batch_seconds, self._extractor)
         with contextlib.closing(self._reader.signals(batches.order)) as signals:
             for batch in batches:
+                self.batch_seconds = batches.settled
                 taken = [next(signals) for _ in batch]
                 started = time.perf_counter()
                 for done in self._extract(batch, taken):

@@ -1,4 +1,5 @@
 from .extraction import extract as extract
+from .planning import Plan as Plan
 from .table import Failure as Failure
 from .table import Features as Features
 from .table import RaggedLayer as RaggedLayer

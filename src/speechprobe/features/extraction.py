@@ -6,24 +6,24 @@ checked before anything runs. A run that is killed loses at most some seconds of
 
 from __future__ import annotations
 
-import time
+import functools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from speechprobe import _fingerprint, audio, engines, pooling
-from speechprobe._files import hide_progress
 from speechprobe._headers import read_headers
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.engines import Source
 from speechprobe.extractors.base import Extractor, check_facts, select_layers
+from speechprobe.features.cost import Progress
 from speechprobe.features.keeping import Disk, Memory
+from speechprobe.features.planning import Plan, plan_of
 from speechprobe.features.table import Features
 from speechprobe.features.units import Utterances, units_of
 from speechprobe.store import Store
@@ -34,6 +34,38 @@ if TYPE_CHECKING:
 
 # So many failures and no success: the extractor is broken, not the files.
 HOPELESS = 20
+
+
+@overload
+def extract(
+    corpus: Corpus,
+    extractor: Extractor,
+    *,
+    layers: str | Sequence[str] = ...,
+    pool: str | Pooling = ...,
+    store: str | Path | None = ...,
+    batch_seconds: float | Literal["auto"] = ...,
+    workers: int | Literal["auto"] = ...,
+    errors: Literal["raise", "record"] = ...,
+    progress: bool = ...,
+    dry_run: Literal[False] = ...,
+) -> Features: ...
+
+
+@overload
+def extract(
+    corpus: Corpus,
+    extractor: Extractor,
+    *,
+    layers: str | Sequence[str] = ...,
+    pool: str | Pooling = ...,
+    store: str | Path | None = ...,
+    batch_seconds: float | Literal["auto"] = ...,
+    workers: int | Literal["auto"] = ...,
+    errors: Literal["raise", "record"] = ...,
+    progress: bool = ...,
+    dry_run: Literal[True],
+) -> Plan: ...
 
 
 def extract(
@@ -47,7 +79,8 @@ def extract(
     workers: int | Literal["auto"] = "auto",
     errors: Literal["raise", "record"] = "raise",
     progress: bool = True,
-) -> Features:
+    dry_run: bool = False,
+) -> Features | Plan:
     """Extract every layer of every utterance, pooled over time.
 
     Parameters
@@ -78,6 +111,9 @@ def extract(
         headers before anything runs; "record" goes on and lists them in `failures`.
     progress
         Show a progress bar where the output is a terminal.
+    dry_run
+        Run a short trial only, print what the whole would take, and return it as a `Plan`; nothing
+        is stored.
 
     Returns
     -------
@@ -112,6 +148,8 @@ def extract(
     units = units_of(corpus, wanted)
     run = _Run(extractor, layers, units, strict=errors == "raise")
     identity = run.identity(wanted)
+    if dry_run and store is not None and not Path(store).is_dir():
+        store = None  # it would be made
     keep = Disk(Store(store, identity), corpus) if store is not None else Memory()
     sources = run.usable(units.pending(keep.done))
     engine = engines.Serial(
@@ -120,15 +158,14 @@ def extract(
         batch_seconds=engines.resolve_batch_seconds(batch_seconds),
         workers=engines.resolve_workers(workers),
     )
-    bar = tqdm(total=len(sources), desc=extractor.name, unit="utt", disable=hide_progress(progress))
-    started = time.perf_counter()
-    with bar:
+    with Progress(sources, extractor.name, shown=progress and not dry_run) as bar:
+        if dry_run:
+            rows_of = functools.partial(run.checked, bar=bar)
+            plan = plan_of(extractor, engine, sources, rows_of, len(keep.done))
+            print(plan)  # noqa: T201 it is what was asked for
+            return plan
         keep.take(run.checked(engine.run(sources), bar))
-    cost = {
-        "seconds": round(time.perf_counter() - started, 3),
-        "seconds_waiting": round(engine.seconds_waiting, 3),
-        "batch_seconds": engine.batch_seconds,
-    }
+        cost = bar.cost(engine, extractor)
     return keep.finish(corpus, run.failures, identity | run.facts(corpus) | cost)
 
 
@@ -210,19 +247,19 @@ class _Run:
         pairs = zip(suspects, found, strict=True)
         self.failures += [(source, error) for source, error in pairs if error is not None]
 
-    def checked(self, batches: Iterator[engines.Done], bar: Any) -> Iterator[Rows]:
+    def checked(self, batches: Iterator[engines.Done], bar: Progress) -> Iterator[Rows]:
         """Give the rows of batches with the chosen layers only; raise or note what failed."""
         for done in batches:
             self.failures += done.failures
             if done.sources:
                 yield self.units.rows(replace(done, layers=self._choose(done)))
-            self._raise_if_strict(bar.total)
+            self._raise_if_strict(bar.n_utterances)
             if len(self.failures) >= HOPELESS and not self.widths:
                 raise ValueError(
                     f"the first {len(self.failures)} utterances all failed, so nothing more was "
                     f"tried; first: {_tell(*self.failures[0])}"
                 )
-            bar.update(len(done.sources) + len(done.failures))
+            bar.update([*done.sources, *(source for source, _ in done.failures)])
 
     def _choose(self, done: engines.Done) -> dict[str, Any]:
         chosen = select_layers(done.layers, self.patterns)
