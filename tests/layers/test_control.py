@@ -43,6 +43,15 @@ class TestLabels:
         assert (first == same).all()
         assert (first != other).any()
 
+    def test_few_types_never_draw_one_label_only(self):
+        items = pd.DataFrame({"word": list("abc") * 4, "tag": list("NNNNNNNNNNNV")})
+        drawn = [control_labels(items, target="tag", types="word", seed=s) for s in range(40)]
+        assert all(len(set(labels)) == 2 for labels in drawn)
+        with pytest.raises(
+            ValueError, match="'tag' is the same for all 12 items; there is no task"
+        ):
+            control_labels(items.assign(tag="N"), target="tag", types="word")
+
     def test_what_cannot_be_drawn_is_said(self, items):
         with pytest.raises(KeyError, match="no label 'phone' among"):
             control_labels(items, target="tag", types="phone")
@@ -51,6 +60,26 @@ class TestLabels:
         lost = items.assign(word=items["word"].where(items.index != 5))
         with pytest.raises(ValueError, match="1 of 20000 items have no 'word', first 5"):
             control_labels(lost, target="tag", types="word")
+
+
+@pytest.mark.parametrize("control_for", [(), ("pace",)])
+def test_noise_has_no_selectivity_in_errors_of_the_targets_unit(control_for):
+    draw = np.random.default_rng(0)
+    found = []
+    for _ in range(10):
+        pace = draw.normal(size=200)
+        items = pd.DataFrame({
+            "speaker": np.arange(200) % 10, "word": draw.integers(0, 8, size=200), "pace": pace,
+            "rate": 3 * pace + 0.5 * draw.normal(size=200),
+        })  # fmt: skip
+        scores = sp.probe_layers(
+            sp.Features({"noise": draw.normal(size=(200, 2))}, items), target="rate",
+            groups="speaker", probe=sp.probes.RidgeProbe(), metrics=sp.metrics.rmse,
+            control="word", control_for=control_for, n_shuffles=0, select_on=None,
+        )  # fmt: skip
+        record = scores.records[0]
+        found.append(record.selectivity / record.score)
+    assert np.abs(found).max() < 0.05
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.metrics
 
 import speechprobe as sp
 from speechprobe.layers.scores import LayerScore, LayerScores
@@ -107,11 +108,27 @@ def test_a_metric_of_ones_own_is_given_as_a_function(layers, truth, speaker):
     def largest_error(truth, prediction):
         return float(np.abs(truth - prediction).max())
 
-    with pytest.raises(KeyError, match="is no function of speechprobe.metrics; give the function"):
+    with pytest.raises(KeyError, match="is no function of speechprobe.metrics, and files keep"):
         scores.differences()
     table = scores.differences(metric=largest_error, n_resamples=20)
     expected = [largest_error(truth, layers[k]) for k in ("alike", "good")]
     assert table["difference"][0] == pytest.approx(expected[0] - expected[1])
+
+
+def test_metrics_of_other_libraries_compare_layers_of_classes():
+    draw = np.random.default_rng(0)
+    sex = np.where(draw.random(120) < 0.5, "F", "M")
+    layers = {"noise": draw.normal(size=(120, 2)), "good": np.c_[(sex == "M") + 0.0, sex == "F"]}
+    items = pd.DataFrame({"speaker": np.arange(120) % 12, "sex": sex})
+    scores = sp.probe_layers(
+        sp.Features(layers, items), target="sex", groups="speaker",
+        probe=sp.probes.LogisticProbe(), metrics=sklearn.metrics.f1_score, n_shuffles=1,
+    )  # fmt: skip
+    found = scores.differences(n_resamples=50)
+    by_layer = {record.layer: record.score for record in scores.records}
+    assert found["difference"][0] == pytest.approx(by_layer["noise"] - by_layer["good"])
+    with pytest.raises(TypeError, match="a metric is metric="):
+        scores.differences("f1_score")
 
 
 def test_what_does_not_pair_is_refused(layers, truth, speaker):

@@ -78,12 +78,19 @@ def test_no_item_but_those_fitted_on_moves_the_regression(features):
 
 
 def test_a_value_that_no_fitted_item_has_takes_nothing_out():
-    items = pd.DataFrame({"room": list("aabbc"), "rate": [1.0, 1.0, 3.0, 3.0, 7.0]})
+    items = pd.DataFrame({"room": list("aabbc"), "rate": [1.0, 2.0, 3.0, 4.0, 7.0]})
     left = Nuisance(items, ["room"], target="rate", groups=None).beyond(
         items["rate"].to_numpy(), np.arange(4)
     )
-    np.testing.assert_allclose(left[:4], 0, atol=1e-12)
+    np.testing.assert_allclose(left[:4], [-0.5, 0.5, -0.5, 0.5], atol=1e-12)
     assert np.isfinite(left[4])
+
+
+def test_a_copy_of_the_target_leaves_nothing_to_ask_about():
+    items = pd.DataFrame({"rate": np.arange(6.0), "pace": 3 * np.arange(6.0) - 1})
+    nuisance = Nuisance(items, ["pace"], target="rate", groups=None)
+    with pytest.raises(ValueError, match="is one of them a copy of it"):
+        nuisance.beyond(items["rate"].to_numpy(), np.arange(4))
 
 
 @pytest.mark.parametrize(

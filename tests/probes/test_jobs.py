@@ -8,11 +8,21 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from speechprobe.probes import LogisticProbe, RidgeProbe, TorchMLPClassifier, TorchMLPRegressor
+from speechprobe.probes import (
+    LogisticProbe,
+    RidgeProbe,
+    TorchMLPClassifier,
+    TorchMLPRegressor,
+    mdl,
+    search,
+    tune,
+    usable_information,
+)
 from speechprobe.probes.jobs import Job, fit_predict_layers, fit_predict_many, seeded
 
 N_ITEMS = 80
@@ -188,3 +198,58 @@ def test_a_subclass_is_not_bypassed_by_what_it_inherits(X, numbers):
     for one, other in zip(fit_predict_many(Doubled(epochs=1), X, jobs), plain, strict=True):
         np.testing.assert_allclose(one, 2 * other, rtol=1e-4, atol=1e-5)
     assert (fit_predict_many(Constant(), X, jobs)[0] == 7.0).all()
+
+
+class Asks(RegressorMixin, BaseEstimator):
+    """Keeps the groups that its fit is given."""
+
+    seen: list = []  # noqa: RUF012 - a log that clones share
+
+    def fit(self, X, y, *, groups=None):
+        self.seen.append(None if groups is None else len(np.unique(groups)))
+        self.mean_ = np.mean(y)
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.mean_)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda probe: probe,
+        lambda probe: make_pipeline(StandardScaler(), probe),
+        lambda probe: make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), probe)),
+    ],
+)
+def test_groups_reach_the_last_step_of_a_pipeline(wrap):
+    draw = np.random.default_rng(0)
+    x, y, groups, rows = (
+        draw.normal(size=(40, 2)),
+        draw.normal(size=40),
+        np.arange(40) // 4,
+        np.arange(40),
+    )
+    Asks.seen.clear()
+    fit_predict_many(wrap(Asks()), x, [Job(rows[:20], rows[20:], y, 0, groups)])
+    mdl(x, y, probe=wrap(Asks()), groups=groups, fractions=(0.5, 1.0))
+    usable_information(x, y, probe=wrap(Asks()), groups=groups, n_folds=5)
+    search(wrap(Asks()), {}, (rows[:20], rows[20:30], rows[30:]), x, y, groups=groups)
+    tune(wrap(Asks()), {}, x, y, split=(rows[:20], rows[20:]), groups=groups, n_trials=1)
+    assert Asks.seen[0] == 5
+    assert Asks.seen.count(None) == 0
+    assert len(Asks.seen) == 1 + 1 + 5 + 2 + 2
+
+
+def test_a_search_of_scikit_learn_gets_groups_only_if_its_splitter_wants_them():
+    draw = np.random.default_rng(0)
+    x, y, groups, rows = (
+        draw.normal(size=(40, 2)),
+        draw.normal(size=40),
+        np.arange(40) // 4,
+        np.arange(40),
+    )
+    jobs = [Job(rows[:20], rows[20:], y, 0, groups)]
+    for splitter in (GroupKFold(3), KFold(3), 3):
+        probe = GridSearchCV(RidgeProbe(), {"alphas": [[1.0], [100.0]]}, cv=splitter)
+        assert len(fit_predict_many(probe, x, jobs)[0]) == 20

@@ -279,12 +279,27 @@ def test_inverse_penalties_must_be_positive_numbers(C):
         LogisticProbe(C).fit(X, classes(y, 2))
 
 
-def test_folds_must_not_outnumber_the_groups():
+def test_with_fewer_groups_than_folds_each_group_is_a_fold():
     X, y = problem(40, 2)
-    with pytest.raises(
-        ValueError, match="n_folds must be at most the number of groups, which is 4"
-    ):
-        LogisticProbe(CS).fit(X, classes(y, 2), groups=np.arange(40) % 4)
+    fewer, four = (
+        LogisticProbe(CS, n_folds=n).fit(X, classes(y, 2), groups=np.arange(40) % 4) for n in (9, 4)
+    )
+    np.testing.assert_array_equal(fewer.held_out_losses_, four.held_out_losses_)
+    with pytest.raises(ValueError, match="all items are of one group"):
+        LogisticProbe(CS).fit(X, classes(y, 2), groups=np.zeros(40))
+
+
+def test_classes_are_looked_at_before_folds_are_made():
+    X, y = problem(40, 2)
+    with pytest.raises(ValueError, match="Unknown label type"):
+        LogisticProbe(CS).fit(X, y)
+
+
+def test_one_penalty_is_several_of_one():
+    X, y = problem(40, 2)
+    assert RidgeProbe(10.0).fit(X, y).alpha_ == 10.0
+    with pytest.raises(ValueError, match="alphas must be positive numbers"):
+        RidgeProbe([np.inf]).fit(X, y)
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")

@@ -264,3 +264,18 @@ def test_what_makes_no_code_is_refused(changes, error, message):
     arguments = {"X": x, "y": x[:, 0] > 0, "probe": LogisticProbe()} | changes
     with pytest.raises(error, match=message):
         mdl(arguments.pop("X"), arguments.pop("y"), **arguments)
+
+
+def test_one_group_and_a_step_wider_than_the_range_are_refused():
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    with pytest.raises(ValueError, match="all items are of one group"):
+        mdl(x, x[:, 0], probe=RidgeProbe(), groups=np.zeros(60))
+    with pytest.raises(ValueError, match="precision=100 is wider than the range of the target"):
+        mdl(x, x[:, 0], probe=RidgeProbe(), precision=100)
+
+
+def test_a_probe_that_leaves_groups_out_is_given_them():
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    probe = RidgeProbe(selection="groups")
+    found = mdl(x, x[:, 0], probe=probe, groups=np.arange(200) // 10, fractions=(0.25, 0.5, 1.0))
+    assert found.compression > 1

@@ -337,3 +337,24 @@ def test_a_grid_search_tries_every_setting(kind, X, y):
     search = GridSearchCV(kind(epochs=60, learning_rate=1e-2), grid, cv=3).fit(X, target)
     assert len(search.cv_results_["params"]) == 4
     assert search.best_score_ > 0.7
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_network_that_diverged_names_no_class(X):
+    sex = np.where(X[:, 0] > 0, "F", "M")
+    probe = TorchMLPClassifier(learning_rate=1e37, epochs=3).fit(X, sex)
+    for ask in (probe.predict, probe.predict_proba):
+        with pytest.raises(ValueError, match="the network has diverged"):
+            ask(X)
+
+
+def test_groups_are_one_an_item(X, y):
+    probe = TorchMLPRegressor(epochs=1, validation_fraction=0.2)
+    for groups in (np.arange(len(X) - 1), np.arange(2 * len(X))):
+        with pytest.raises(ValueError, match=r"groups must be \(75,\), one an item"):
+            probe.fit(X, y, groups=groups)
+
+
+def test_sizes_are_several_numbers(X, y):
+    with pytest.raises(ValueError, match=r"hidden_sizes are several numbers, such as \(64,\)"):
+        TorchMLPRegressor(64).fit(X, y)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from speechprobe.datasets import splits
 from speechprobe.layers.fits import Plan
 from speechprobe.layers.records import LayerScore
 from speechprobe.layers.target import Target
 from speechprobe.metrics.cautions import class_cautions, group_cautions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The part of a label that groups tell from which on it is taken to belong to them.
+BELONGS_TO_GROUP = 0.9
 
 
 def cautions_of(
@@ -45,9 +53,23 @@ def cautions_of(
         found += class_cautions(task.decode(task.truth[plan.real.scored]), groups=of_items)
     if of_items is not None:
         found += group_cautions(of_items)
+        found += _of_shuffle(task, splits.group_codes(items, groups))
     if control is not None:
         found += _of_control(plan, items, control)
     return found + _missing(records)
+
+
+def _of_shuffle(task: Target, groups: NDArray[np.intp]) -> list[str]:
+    """Say where a label nearly belongs to the group, and its floor is too sure of itself."""
+    share = task.explained_by(groups)
+    is_constant = task.shuffled_between(groups, within=False) != "items"
+    if is_constant or len(np.unique(groups)) == len(groups) or share < BELONGS_TO_GROUP:
+        return []
+    return [
+        f"the groups tell {100 * share:.0f} % of {task.name!r}, which is not quite the same within "
+        "each: labels are shuffled between items for the floor, which is then too narrow; is one "
+        "label wrong?"
+    ]
 
 
 def _of_control(plan: Plan, items: pd.DataFrame, control: str) -> list[str]:

@@ -43,7 +43,7 @@ def differences_of(
         raise TypeError(
             f"other must be the scores of another model, got {other!r}; a metric is metric=..."
         )
-    measure = _function(metric) if function is None else function
+    measure = _function(metric, ours) if function is None else function
     wanted = _pairs(ours, other, metric) if pairs is None else list(pairs)
     for first, second in wanted:
         for layer, scores in ((first, ours), (second, theirs)):
@@ -52,6 +52,7 @@ def differences_of(
     if not wanted:
         raise ValueError("there is no pair of layers to compare")
     items = _common(ours, theirs)
+    measure = _of_labels(measure, items.truth)
     confidence = ours.settings.get("confidence", 0.95)
     size = max(2000, 100 * len(wanted)) if n_resamples is None else n_resamples
     rows: list[tuple[Any, ...]] = []
@@ -78,14 +79,26 @@ def differences_of(
     return frame
 
 
-def _function(name: str) -> Metric:
-    found = getattr(speechprobe.metrics, name, None)
+def _function(name: str, scores: LayerScores) -> Metric:
+    found = scores.functions.get(name, getattr(speechprobe.metrics, name, None))
     if not callable(found):
         raise KeyError(
-            f"{name!r} is no function of speechprobe.metrics; give the function itself: "
-            "differences(metric=function)"
+            f"{name!r} is no function of speechprobe.metrics, and files keep none; give the "
+            "function itself: differences(metric=function)"
         )
-    return found  # type: ignore[no-any-return]  # looked up by name
+    return found
+
+
+def _of_labels(metric: Metric, truth: NDArray[Any]) -> Metric:
+    """Return the metric, or where it does not take the classes, it on codes of them."""
+    if truth.dtype.kind in "fc":
+        return metric
+    try:
+        metric(truth, truth)
+    except Exception:  # whatever it raises: codes are tried, as when the layers were scored
+        classes = np.unique(truth)
+        return lambda a, b: metric(np.searchsorted(classes, a), np.searchsorted(classes, b))
+    return metric
 
 
 def _pairs(ours: LayerScores, other: LayerScores | None, metric: str) -> list[Pair]:

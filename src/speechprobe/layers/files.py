@@ -127,7 +127,12 @@ def as_json(value: Any) -> Any:
 
 def read_json(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """Return content and predictions of a file that `write_json` wrote."""
-    told = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: expected a file of LayerScores.to_json, but it is no JSON: {error}"
+        ) from error
     if not isinstance(told, dict) or told.get("form") != _FORM:
         raise ValueError(f"{path}: expected a file of LayerScores.to_json, got another form")
     content = {"settings": told["settings"], "cautions": tuple(told["cautions"])}

@@ -101,7 +101,9 @@ def given_floors(
     found = {}
     for name, each in named.items():
         if not isinstance(each, Features):
-            raise TypeError(f"a floor is Features, or a mapping name -> Features, got {each!r}")
+            raise TypeError(
+                f"a floor is Features, or a mapping name -> Features, got {type(each).__name__}"
+            )
         if name in _TAKEN:
             raise ValueError(f"a floor cannot be called {name!r}: the table has such a column")
         lost = [layer for layer in features.layers if layer not in each.layers]

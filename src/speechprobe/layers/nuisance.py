@@ -25,6 +25,9 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Standard deviations of what is left of a target, in those of the target: below is rounding.
+NOTHING_LEFT = 1e-6
+
 
 class Nuisance:
     """Nuisance labels as columns of numbers.
@@ -81,6 +84,11 @@ class Nuisance:
         mean = target[fit].mean()
         weights = np.linalg.lstsq(scaled[fit], target[fit] - mean, rcond=None)[0]
         left: NDArray[np.float64] = target - mean - scaled @ weights
+        if left[fit].std() < NOTHING_LEFT * target[fit].std():
+            raise ValueError(
+                "the labels of control_for tell the target exactly, so nothing is left beyond them "
+                "to ask about; is one of them a copy of it?"
+            )
         return left
 
     def beside(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,11 +6,12 @@ How a score comes about
   predicts the test part; the predictions of all folds are scored together, and with several seeds
   the scores are averaged.
 - Choice of a layer: in each fold every layer is fitted on the train part alone and scored on the
-  validation part; the best one there predicts the test part of that fold. These predictions,
-  joined, are scored as those of a layer are, and `LayerScores.best` gives that score: it is free
-  of the luck of the best of many layers. (A layer's validation score over all folds, by which
-  `best` names a layer, is not: with folds, the validation items of one are the test items of
-  another.)
+  validation part; the best one there predicts the test part of that fold. Among equals, and where
+  the metric does not exist for so few items (R2 where all validate on one value), the squared error
+  or the accuracy decides. These predictions, joined, are scored as those of a layer are, and
+  `LayerScores.best` gives that score: it is free of the luck of the best of many layers. (A layer's
+  validation score over all folds, by which `best` names a layer, is not: with folds, the validation
+  items of one are the test items of another.)
 - Floor: the same fits and the same score with shuffled labels, the mean of `n_shuffles` runs. A
   label that is constant within every group (gender by speaker) is shuffled between groups, any
   other between items. Stratified folds are drawn anew for each shuffle.
@@ -30,7 +31,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,9 @@ from speechprobe.layers.scoring import N_RESAMPLES, score
 from speechprobe.layers.target import Metric, Target, measures_of
 from speechprobe.metrics.uncertainty import require_confidence
 from speechprobe.probes.control import control_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def probe_layers(  # noqa: PLR0913 the public contract names each of these
@@ -144,7 +148,7 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     True
     """
     require_confidence(confidence)
-    _require_settings(select_on, n_shuffles, shuffle, groups)
+    _require_settings(features, seeds, select_on, n_shuffles, shuffle, groups)
     items, task = features.items, Target(features.items, target, probe)
     measures = measures_of(metrics, task)
     nuisance = Nuisance(items, control_for, target=target, groups=groups) if control_for else None
@@ -161,10 +165,11 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     folds, unchosen = validated(folds, task, items, groups, select_on)
     codes = splits.group_codes(items, groups)
     held = None if groups is None else codes
+    kind = task.shuffled_between(codes, within=shuffle == "within")
     shuffled = [
         # Stratified folds follow the labels, so each shuffle has its own.
         Run(fold(items.assign(**{target: task.truth[order]})), task.truth, order, taken_out, held)
-        for order in task.shuffles(codes, n_shuffles, within=shuffle == "within")
+        for order in task.shuffles(codes, n_shuffles, kind)
     ]
     real = Run(folds, task.truth, None, taken_out, held)
     controls = _controls(real, items, task, control, seeds)
@@ -174,14 +179,14 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     ) as bar:
         outcomes = _outcomes(plan, probe, layers, bar)
     outcomes = with_floors(outcomes, given, plan, probe, nuisance)
-    records, chosen = score(outcomes, measures, plan, codes[plan.real.scored], confidence)
+    records, chosen, aided = score(outcomes, measures, plan, codes[plan.real.scored], confidence)
     settings = {
         "target": target,
         "groups": groups,
         "probe": repr(probe),
         "n_folds": len(folds),
         "n_shuffles": n_shuffles,
-        "shuffle": shuffle,
+        "shuffle": kind,
         "control": control,
         "control_for": list(control_for),
         "floors": {name: dict(each.features.provenance) for name, each in given.items()},
@@ -191,9 +196,11 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
         "n_resamples": N_RESAMPLES,
         "features": dict(features.provenance),
     }
-    cautions = (*unseen, *unchosen, *cautions_of(records, plan, task, items, groups, control))
+    further = cautions_of(records, plan, task, items, groups, control)
+    cautions = (*unseen, *unchosen, *aided, *further)
     predictions = _predictions(outcomes, plan, task, items, groups)
-    return LayerScores(records, predictions, settings, chosen, cautions)
+    functions = {measure.name: measure.metric for measure in measures}
+    return LayerScores(records, predictions, settings, chosen, cautions, functions)
 
 
 def _controls(
@@ -203,7 +210,19 @@ def _controls(
     if types is None:
         return []
     drawn = [control_labels(items, target=task.name, types=types, seed=seed) for seed in seeds]
-    return [replace(real, target=task.encode(labels), nuisance=None) for labels in drawn]
+    return [replace(real, target=_as_spread(task.encode(each), real, task)) for each in drawn]
+
+
+def _as_spread(labels: NDArray[Any], real: Run, task: Target) -> NDArray[Any]:
+    """Return control labels with the mean and spread of the target, beyond the nuisance if any.
+
+    Few types draw few labels, and errors in the target's unit would tell their spread.
+    """
+    if task.classes is not None:
+        return labels
+    rows = np.arange(len(labels))
+    spreads = [each.target_of(rows).std() for each in (real, replace(real, target=labels))]
+    return np.asarray(real.target.mean() + (labels - labels.mean()) * spreads[0] / spreads[1])
 
 
 def _outcomes(plan: Plan, probe: Any, layers: Matrices, bar: tqdm[Any]) -> dict[str, Outcome]:
@@ -216,8 +235,20 @@ def _outcomes(plan: Plan, probe: Any, layers: Matrices, bar: tqdm[Any]) -> dict[
 
 
 def _require_settings(
-    select_on: str | None, n_shuffles: int, shuffle: str, groups: str | None
+    features: Features,
+    seeds: Sequence[int],
+    select_on: str | None,
+    n_shuffles: int,
+    shuffle: str,
+    groups: str | None,
 ) -> None:
+    if not isinstance(features, Features):
+        raise TypeError(
+            "probe_layers wants Features: those of extract, or Features(layers, items) of your own "
+            f"arrays; got {type(features).__name__}"
+        )
+    if isinstance(seeds, int | np.integer):
+        raise TypeError(f"seeds are several numbers, such as seeds=({seeds},); got {seeds}")
     if select_on not in ("validation", None):
         raise ValueError(
             f"select_on must be 'validation' or None, got {select_on!r}; choosing on test items "

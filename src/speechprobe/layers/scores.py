@@ -40,6 +40,8 @@ class LayerScores:
     cautions
         What to be careful with, in words: classes of very different size or never trained on, few
         groups, scores that do not exist. Also in ``table().attrs["cautions"]``.
+    functions
+        {name: metric}, for `differences`; files do not keep them.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class LayerScores:
     settings: Mapping[str, Any] = field(default_factory=dict)
     chosen: tuple[LayerScore, ...] = ()
     cautions: tuple[str, ...] = ()
+    functions: Mapping[str, Callable[..., float]] = field(default_factory=dict, repr=False)
 
     @property
     def metrics(self) -> list[str]:

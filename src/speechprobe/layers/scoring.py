@@ -34,8 +34,8 @@ def score(
     plan: Plan,
     groups: NDArray[np.intp],
     confidence: float,
-) -> tuple[tuple[LayerScore, ...], tuple[LayerScore, ...]]:
-    """Return the records of all layers, and for each metric that of the layers chosen.
+) -> tuple[tuple[LayerScore, ...], tuple[LayerScore, ...], list[str]]:
+    """Return the records of all layers, for each metric that of the layers chosen, and cautions.
 
     Parameters
     ----------
@@ -56,15 +56,22 @@ def score(
         for measure in measures
     ]
     chosen: list[Scored] = []
+    cautions: list[str] = []
     if all(outcome.validation[0] for outcome in outcomes.values()):
         for measure in measures:
-            outcome = _chosen(outcomes, measure, plan)
+            outcome, n_aided = _chosen(outcomes, measure, plan)
+            if n_aided:
+                cautions.append(
+                    f"{measure.name} does not exist for the validation items of {n_aided} of "
+                    f"{len(plan.real.folds)} folds; there the layer is chosen by the squared error "
+                    "or the accuracy. Fewer folds leave more groups to validate on"
+                )
             named = _best([each.record for each in layers if each.measure is measure])
             record = _record(named.layer, measure, outcome, plan)
             record = replace(record, validation=named.validation)
             chosen.append(Scored(measure, outcome, record))
     done = _with_intervals([*layers, *chosen], plan.real.truth, groups, confidence)
-    return tuple(done[: len(layers)]), tuple(done[len(layers) :])
+    return tuple(done[: len(layers)]), tuple(done[len(layers) :]), cautions
 
 
 def _record(layer: str, measure: Measure, outcome: Outcome, plan: Plan) -> LayerScore:
@@ -118,17 +125,23 @@ def _best(records: Sequence[LayerScore]) -> LayerScore:
     return max(records, key=lambda record: np.nan_to_num(sign * record.validation, nan=-np.inf))
 
 
-def _chosen(outcomes: Mapping[str, Outcome], measure: Measure, plan: Plan) -> Outcome:
-    """Return the predictions of, in each fold, the layer that is best on its validation part."""
+def _chosen(outcomes: Mapping[str, Outcome], measure: Measure, plan: Plan) -> tuple[Outcome, int]:
+    """Return the predictions of, in each fold, the layer that is best on its validation part.
+
+    Also the number of folds in which the metric exists for no layer.
+    """
     sign = 1 if measure.higher_is_better else -1
     picks: list[Outcome] = []
+    n_aided = 0
     for number, (_, asked, target) in enumerate(plan.real.on_validation):
-        found = {
-            layer: sign * measure.of(target[asked], [each[number] for each in outcome.validation])
-            for layer, outcome in outcomes.items()
-        }
-        picks.append(outcomes[max(found, key=lambda k: np.nan_to_num(found[k], nan=-np.inf))])
-    return Outcome(
+        truth, found = target[asked], {}
+        for layer, outcome in outcomes.items():
+            predicted = [each[number] for each in outcome.validation]
+            value = sign * measure.of(truth, predicted)
+            found[layer] = np.nan_to_num(value, nan=-np.inf), _plainly(truth, predicted)
+        n_aided += all(value == -np.inf for value, _ in found.values())
+        picks.append(outcomes[max(found, key=lambda layer: found[layer])])
+    chosen = Outcome(
         test=_picked([pick.test for pick in picks]),
         validation=[],
         shuffled=_picked([pick.shuffled for pick in picks]),
@@ -136,6 +149,14 @@ def _chosen(outcomes: Mapping[str, Outcome], measure: Measure, plan: Plan) -> Ou
         n_dims=max(pick.n_dims for pick in picks),
         floors={name: _picked([pick.floors[name] for pick in picks]) for name in picks[0].floors},
     )
+    return chosen, n_aided
+
+
+def _plainly(truth: NDArray[Any], predictions: Sequence[NDArray[Any]]) -> float:
+    """Return the accuracy, or minus the squared error: for given items, in the order of R2."""
+    if np.issubdtype(truth.dtype, np.integer):
+        return float(np.mean([np.mean(each == truth) for each in predictions]))
+    return -float(np.mean([np.mean((each - truth) ** 2) for each in predictions]))
 
 
 def _picked(picks: Sequence[Sequence[ByFold]]) -> list[ByFold]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Metric = Callable[[Any, Any], float]
+
+Shuffled = Literal["items", "groups", "within groups"]
 
 
 class Target:
@@ -126,34 +128,44 @@ class Target:
         """Return class codes as classes; numbers as they are."""
         return values if self.classes is None else self.classes[values.astype(np.intp)]
 
-    def shuffles(
-        self, groups: NDArray[np.intp], n_shuffles: int, *, within: bool
-    ) -> list[NDArray[np.intp]]:
-        """Return shuffles, each the row whose label every item is given, (n_items,).
+    def shuffled_between(self, groups: NDArray[np.intp], *, within: bool) -> Shuffled:
+        """Return what labels are shuffled between.
 
-        Parameters
-        ----------
-        groups
-            Group of each item.
-        n_shuffles
-            How many.
-        within
-            Shuffle among the items of each group. Otherwise between groups if the target is
-            constant in each, else between items.
+        Within groups if asked for; else between groups if the target is constant in each, else
+        between items.
         """
-        generator = np.random.default_rng(0)
         first = np.unique(groups, return_index=True)[1]
         is_constant = np.array_equal(self.truth[first][groups], self.truth)
+        if within and is_constant:
+            raise ValueError(
+                f"shuffle='within': target {self.name!r} is the same for all items of every "
+                "group, so there is nothing to shuffle within them; take shuffle='auto'"
+            )
         if within:
-            if is_constant:
-                raise ValueError(
-                    f"shuffle='within': target {self.name!r} is the same for all items of every "
-                    "group, so there is nothing to shuffle within them; take shuffle='auto'"
-                )
+            return "within groups"
+        return "groups" if len(first) < len(groups) and is_constant else "items"
+
+    def shuffles(
+        self, groups: NDArray[np.intp], n_shuffles: int, between: Shuffled
+    ) -> list[NDArray[np.intp]]:
+        """Return shuffles, each the row whose label every item is given, (n_items,)."""
+        generator = np.random.default_rng(0)
+        if between == "within groups":
             return [_within(groups, generator) for _ in range(n_shuffles)]
-        if len(first) < len(groups) and is_constant:
+        if between == "groups":
+            first = np.unique(groups, return_index=True)[1]
             return [first[generator.permutation(len(first))][groups] for _ in range(n_shuffles)]
         return [generator.permutation(len(groups)) for _ in range(n_shuffles)]
+
+    def explained_by(self, groups: NDArray[np.intp]) -> float:
+        """Return the part of the label that the group tells: of the variance, or of the items."""
+        if self.classes is not None:
+            counts = np.zeros((int(groups.max()) + 1, len(self.classes)))
+            np.add.at(counts, (groups, self.truth), 1)
+            return float(counts.max(axis=1).sum() / len(groups))
+        sizes = np.maximum(1, np.bincount(groups))
+        means = np.bincount(groups, self.truth) / sizes
+        return float(1 - np.mean((self.truth - means[groups]) ** 2) / self.truth.var())
 
 
 def _within(groups: NDArray[np.intp], generator: np.random.Generator) -> NDArray[np.intp]:

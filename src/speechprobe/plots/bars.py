@@ -147,8 +147,7 @@ def _draw(axes: Axes, bar: _Bar, lines: dict[str, Line]) -> None:
     for name, value in references.items():
         ends = [bar.place - half, bar.place + half]
         axes.plot([value] * 2, ends, color="black", linestyle=lines[name], linewidth=1.5)
-    beside = (record.score, record.high, 0.0, *references.values())
-    right = max(value for value in beside if math.isfinite(value))
+    right = max(v for v in (record.score, record.high, 0.0) if math.isfinite(v))
     axes.annotate(
         _number(record.score), (right, bar.place), (4, 0), textcoords="offset points",
         va="center", fontsize="small" if bar.thickness > 0.3 else "xx-small",

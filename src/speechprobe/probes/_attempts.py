@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import has_fit_parameter
 
 from speechprobe.probes._parts import Parts
-from speechprobe.probes.jobs import shares
+from speechprobe.probes.jobs import group_arguments, shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,9 +33,8 @@ class Data(NamedTuple):
 
     def fit(self, estimator: Any, rows: NDArray[np.intp]) -> None:
         """Fit an estimator, in place, to some rows; with their groups, if it asks for them."""
-        extra = {}
-        if self.groups is not None and has_fit_parameter(estimator, "groups"):
-            extra = {"groups": self.groups[rows]}
+        groups = None if self.groups is None else self.groups[rows]
+        extra = group_arguments(estimator, groups)
         estimator.fit(self.some(rows), self.target[rows], **extra)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 if TYPE_CHECKING:
@@ -23,3 +24,13 @@ def checked_pair(
     """Return features and target to fit on, or raise as scikit-learn does."""
     features, target = validate_data(estimator, X, y, **rules)
     return features, target
+
+
+def finite(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the outputs of a network for classes, or raise ValueError: NaN is no class."""
+    if not np.isfinite(outputs).all():
+        raise ValueError(
+            "the network has diverged: its outputs are NaN or infinite; take a smaller "
+            "learning_rate, or look for outliers in the features"
+        )
+    return outputs

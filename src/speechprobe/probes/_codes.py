@@ -19,7 +19,8 @@ import pandas as pd
 from scipy.special import ndtr
 from sklearn.base import clone, is_classifier, is_regressor
 
-from speechprobe.probes.jobs import seeded
+from speechprobe.probes._folds import group_codes
+from speechprobe.probes.jobs import group_arguments, seeded
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -35,10 +36,12 @@ class ClassCode:
     ----------
     target
         Class of each item, (n_items,).
+    groups
+        Group of each item, (n_items,), for a probe that holds some out itself; None for none.
     """
 
-    def __init__(self, target: NDArray[Any]) -> None:
-        self.target = target
+    def __init__(self, target: NDArray[Any], groups: Rows | None) -> None:
+        self.target, self.groups = target, groups
         self.classes, self.codes = np.unique(target, return_inverse=True)
         self.n_symbols = len(self.classes)
         if self.n_symbols < 2:
@@ -55,7 +58,7 @@ class ClassCode:
 
     def bits(self, probe: Any, X: NDArray[Any], fit: Rows, ask: Rows) -> Bits:
         """Return the bits of the items asked, under a probe fitted on the others."""
-        fitted = probe.fit(X[fit], self.target[fit])
+        fitted = _fitted(probe, X, self.target, self.groups, fit)
         known = np.searchsorted(self.classes, fitted.classes_)
         probability = np.zeros((len(ask), self.n_symbols))
         probability[:, known] = fitted.predict_proba(X[ask])
@@ -76,10 +79,12 @@ class NumberCode:
         Number of each item, (n_items,).
     precision
         The step to which numbers are told; a hundredth of their standard deviation by default.
+    groups
+        As for classes.
     """
 
-    def __init__(self, target: NDArray[Any], precision: float | None) -> None:
-        self.target = target.astype(np.float64)
+    def __init__(self, target: NDArray[Any], precision: float | None, groups: Rows | None) -> None:
+        self.target, self.groups = target.astype(np.float64), groups
         if not np.isfinite(self.target).all() or self.target.min() == self.target.max():
             raise ValueError("the target must hold finite numbers, and more than one value")
         self.spread = float(self.target.std())
@@ -88,6 +93,11 @@ class NumberCode:
             raise ValueError(f"precision must be positive, in the target's unit, got {precision!r}")
         self.lowest = float(self.target.min())
         self.n_symbols = int((self.target.max() - self.lowest) / self.precision) + 1
+        if self.n_symbols < 2:
+            raise ValueError(
+                f"precision={precision!r} is wider than the range of the target, "
+                f"{self.target.max() - self.lowest:.3g}: every item would be told alike"
+            )
 
     def can_fit(self, rows: Rows) -> bool:
         """Say whether a regressor can be fitted on these items: two are needed."""
@@ -95,7 +105,7 @@ class NumberCode:
 
     def predict(self, probe: Any, X: NDArray[Any], fit: Rows, ask: Rows) -> Bits:
         """Return what a probe fitted on some items predicts for others."""
-        fitted = probe.fit(X[fit], self.target[fit])
+        fitted = _fitted(probe, X, self.target, self.groups, fit)
         return np.asarray(fitted.predict(X[ask]), dtype=np.float64).ravel()
 
     def bits(self, centre: Bits, scale: float, n_fit: int, ask: Rows) -> Bits:
@@ -114,7 +124,13 @@ class NumberCode:
 
 
 def prepared(
-    X: ArrayLike, y: ArrayLike, probe: Any, *, seed: int, precision: float | None
+    X: ArrayLike,
+    y: ArrayLike,
+    probe: Any,
+    *,
+    groups: ArrayLike | None,
+    seed: int,
+    precision: float | None,
 ) -> tuple[NDArray[Any], ClassCode | NumberCode, Any]:
     """Return features, the code of the target, and a seeded copy of the probe, all checked.
 
@@ -136,11 +152,19 @@ def prepared(
         if broken.any():
             raise ValueError(f"{name} has missing values, first in row {int(broken.argmax())}")
     probe = _own_copy(probe, seed)
+    known = None if groups is None else group_codes(groups, len(features))
     if is_classifier(probe):
-        return features, ClassCode(target), probe
+        return features, ClassCode(target, known), probe
     if target.dtype.kind not in "iuf":
         raise ValueError(f"a regressor wants a target of numbers, got {target.tolist()[0]!r}")
-    return features, NumberCode(target, precision), probe
+    return features, NumberCode(target, precision, known), probe
+
+
+def _fitted(
+    probe: Any, X: NDArray[Any], target: NDArray[Any], groups: Rows | None, rows: Rows
+) -> Any:
+    own = None if groups is None or np.ptp(groups[rows]) == 0 else groups[rows]
+    return probe.fit(X[rows], target[rows], **group_arguments(probe, own))
 
 
 def _own_copy(probe: Any, seed: int) -> Any:

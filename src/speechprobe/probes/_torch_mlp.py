@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 
 from speechprobe.probes._check import checked
+from speechprobe.probes._folds import group_codes
 from speechprobe.probes._torch_probe import sizes
 from speechprobe.probes.jobs import Job
 from speechprobe.probes.saving import Savable
@@ -165,7 +166,8 @@ class TorchMLP(Savable, BaseEstimator):
         rows, seed = np.arange(len(X)), self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
-        return Job(rows, rows[:0], y, int(seed), None if groups is None else np.asarray(groups))
+        codes = None if groups is None else group_codes(groups, len(X))
+        return Job(rows, rows[:0], y, int(seed), codes)
 
     def _tasks(self, layers: Iterable[str], jobs: Sequence[Job]) -> tuple[list[Coded], list[Task]]:
         """Return the coded target of every job, and what to train, layer after layer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from speechprobe.probes import _items, training
-from speechprobe.probes._check import checked, checked_pair
+from speechprobe.probes._check import checked, checked_pair, finite
 from speechprobe.probes._items import Items, Kind
 from speechprobe.probes.networks import Standardised
 from speechprobe.probes.saving import Savable
@@ -218,7 +218,7 @@ class TorchClassifier(ClassifierMixin, TorchProbe):
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Predict the probability of each class, (n_items, n_classes)."""
-        outputs = self._outputs(X)
+        outputs = finite(self._outputs(X))
         if len(self.classes_) == 1:
             return np.ones_like(outputs)
         if len(self.classes_) == 2:
@@ -230,6 +230,8 @@ class TorchClassifier(ClassifierMixin, TorchProbe):
 
 def sizes(name: str, given: Sequence[int]) -> tuple[int, ...]:
     """Return widths of layers, or raise ValueError if one is no whole number from 1."""
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise ValueError(f"{name} are several numbers, such as ({given!r},); got {given!r}")
     for value in given:
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be whole numbers from 1, got {value!r}")

@@ -30,7 +30,8 @@ def control_labels(items: pd.DataFrame, *, target: str, types: str, seed: int = 
     """Return a label for each item that is random between types and constant within each.
 
     The label of a type is drawn from the labels of all items, with replacement, so that classes
-    have the shares that they have in the task. Targets of a regression are drawn likewise.
+    have the shares that they have in the task. Targets of a regression are drawn likewise. A draw
+    that gives all types one label is drawn again.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def control_labels(items: pd.DataFrame, *, target: str, types: str, seed: int = 
     KeyError
         If there is no such label.
     ValueError
-        If an item has no target or no type, or there is one type only.
+        If an item has no target or no type, or there is one type or one label only.
 
     Examples
     --------
@@ -75,5 +76,10 @@ def control_labels(items: pd.DataFrame, *, target: str, types: str, seed: int = 
             f"{types!r} is the same for all {len(items)} items; a control task needs several types"
         )
     labels = items[target].to_numpy()
-    drawn: NDArray[Any] = labels[np.random.default_rng(seed).integers(len(labels), size=len(found))]
-    return drawn[codes]
+    if len(pd.unique(items[target])) < 2:
+        raise ValueError(f"{target!r} is the same for all {len(items)} items; there is no task")
+    generator = np.random.default_rng(seed)
+    while True:  # a draw with one label only is no task
+        drawn: NDArray[Any] = labels[generator.integers(len(labels), size=len(found))]
+        if (drawn[codes] != drawn[0]).any():
+            return drawn[codes]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 if TYPE_CHECKING:
@@ -144,10 +145,37 @@ def shares(
 
 def _fit_predict(probe: Any, features: NDArray[Any], job: Job) -> NDArray[Any]:
     estimator = seeded(clone(probe), job.seed)
-    wanted = job.groups is not None and has_fit_parameter(estimator, "groups")
-    extra = {"groups": job.groups[job.fit]} if wanted and job.groups is not None else {}
+    groups = None if job.groups is None else job.groups[job.fit]
+    extra = group_arguments(estimator, groups)
     estimator.fit(features[job.fit], job.target[job.fit], **extra)
     return np.asarray(estimator.predict(features[job.predict]))
+
+
+def group_arguments(estimator: Any, groups: NDArray[Any] | None) -> dict[str, NDArray[Any]]:
+    """Return the keyword by which the `fit` of an estimator takes groups, if it takes any.
+
+    A pipeline hands them to its last step, a search of scikit-learn to a splitter that wants them.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from speechprobe.probes.ridge import RidgeProbe
+    >>> list(group_arguments(make_pipeline(StandardScaler(), RidgeProbe()), np.arange(3)))
+    ['ridgeprobe__groups']
+    """
+    if groups is None:
+        return {}
+    if has_fit_parameter(estimator, "groups"):
+        return {"groups": groups}
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        return {f"{name}__{key}": held for key, held in group_arguments(last, groups).items()}
+    splitter: Any = getattr(estimator, "cv", None)
+    if hasattr(splitter, "get_metadata_routing"):
+        wants = splitter.get_metadata_routing().split.requests.get("groups")
+        return {"groups": groups} if wants else {}
+    return {}
 
 
 def seeded(estimator: Any, seed: int) -> Any:

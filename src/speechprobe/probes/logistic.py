@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
 
 from speechprobe.probes._check import checked, checked_pair
 from speechprobe.probes._folds import group_codes
@@ -110,10 +111,10 @@ class LogisticProbe(Savable, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a penalty is not positive, there are fewer groups than folds, or an item has no
-            group.
+            If a penalty is not positive, all items are of one group, or an item has none.
         """
         X, y = checked_pair(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
         self._scaler = StandardScaler().fit(X)
         scaled = self._scaler.transform(X)
         if isinstance(self.C, Real):
@@ -167,12 +168,13 @@ class LogisticProbe(Savable, ClassifierMixin, BaseEstimator):
         if groups is None:
             return list(StratifiedKFold(self.n_folds).split(rows, y))
         codes = group_codes(groups, len(y))
-        if self.n_folds > codes.max() + 1:
+        if codes.max() == 0:
             raise ValueError(
-                f"n_folds must be at most the number of groups, which is {codes.max() + 1}; got "
-                f"{self.n_folds}"
+                "all items are of one group, so no penalty can be chosen on others; give at least "
+                "two groups, or one C"
             )
-        return list(StratifiedGroupKFold(self.n_folds).split(rows, y, groups=codes))
+        n_folds = min(self.n_folds, int(codes.max()) + 1)
+        return list(StratifiedGroupKFold(n_folds).split(rows, y, groups=codes))
 
     def _held_out_losses(
         self,

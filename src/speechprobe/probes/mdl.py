@@ -143,8 +143,8 @@ def mdl(
     TypeError
         If the probe is neither a regressor nor a classifier with probabilities.
     ValueError
-        If there are NaN, one class or one value only, shapes do not fit, the fractions do not rise
-        to 1, or the probe fails on the items of a block.
+        If there are NaN, one class, one group or one value only, shapes do not fit, the fractions
+        do not rise to 1, or the probe fails on the items of a block.
 
     References
     ----------
@@ -162,7 +162,7 @@ def mdl(
     >>> shuffled.compression < 1
     True
     """
-    features, code, probe = prepared(X, y, probe, seed=seed, precision=precision)
+    features, code, probe = prepared(X, y, probe, groups=groups, seed=seed, precision=precision)
     order, ends = _order(groups, len(features), _shares(fractions), seed)
     parts = [(order[:a], order[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
     blocks = _blocks(features, code, probe, parts)
@@ -215,6 +215,11 @@ def _order(
     """Return the order of the items, and where each block ends."""
     generator = np.random.default_rng(seed)
     codes = np.arange(n_items) if groups is None else group_codes(groups, n_items)
+    if n_items > 1 and codes.max() == 0:
+        raise ValueError(
+            "all items are of one group, so none can be coded by a probe that does not know it; "
+            "give at least two groups, or none"
+        )
     place = generator.permutation(int(codes.max()) + 1)[codes]
     order = np.lexsort((generator.permutation(n_items), place))
     bounds = np.flatnonzero(np.diff(place[order], append=-1)) + 1

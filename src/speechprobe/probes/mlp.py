@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 
-from speechprobe.probes._check import checked_pair
+from speechprobe.probes._check import checked_pair, finite
 from speechprobe.probes._stack_tasks import Network
 from speechprobe.probes._torch_mlp import Coded, TorchMLP
 
@@ -121,7 +121,7 @@ validation_fraction, patience, random_state, device
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the probability of each class, (n_items, n_classes)."""
-        outputs = self._outputs(X)
+        outputs = finite(self._outputs(X))
         odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         probability: NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
         return probability
@@ -146,5 +146,5 @@ validation_fraction, patience, random_state, device
         return Coded(codes.astype(np.int64), len(classes), classes)
 
     def _decode(self, outputs: NDArray[np.float64], key: Any) -> NDArray[Any]:
-        predicted: NDArray[Any] = key[outputs.argmax(axis=1)]
+        predicted: NDArray[Any] = key[finite(outputs).argmax(axis=1)]
         return predicted

@@ -137,8 +137,10 @@ class RidgeProbe(Savable, MultiOutputMixin, RegressorMixin, BaseEstimator):
         return predictions
 
     def _penalties(self) -> Floats:
-        alphas = np.asarray(ALPHAS if self.alphas is None else self.alphas, dtype=np.float64)
-        if alphas.ndim != 1 or not len(alphas) or not (alphas > 0).all():
+        alphas = np.atleast_1d(
+            np.asarray(ALPHAS if self.alphas is None else self.alphas, dtype=np.float64)
+        )
+        if alphas.ndim != 1 or not len(alphas) or not ((alphas > 0) & (alphas < np.inf)).all():
             raise ValueError(f"alphas must be positive numbers, got {self.alphas!r}")
         return alphas
 

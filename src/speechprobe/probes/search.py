@@ -20,6 +20,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import ParameterGrid
 
 from speechprobe.probes._attempts import Attempt, Data, attempt, best_of, items_of
+from speechprobe.probes._folds import group_codes
 from speechprobe.probes._parts import parts_of
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def search(
     X: Any,
     y: ArrayLike,
     *,
+    groups: ArrayLike | None = None,
     scoring: str | Callable[..., float] | None = None,
     n_jobs: int | None = None,
 ) -> SearchResult:
@@ -95,6 +97,8 @@ def search(
     X, y
         Features (n_items, n_dims), or whatever else the estimator takes, in an array with items
         first or a list of arrays; and target (n_items,).
+    groups
+        Group of each item, (n_items,), for an estimator that holds some groups out itself.
     scoring
         As in scikit-learn: a name such as "balanced_accuracy", or a scorer. The estimator's own
         score by default: accuracy or R2. Higher is better.
@@ -135,7 +139,10 @@ def search(
     features, target = items_of(X), np.asarray(y)
     if len(features) != len(target):
         raise ValueError(f"X has {len(features)} items and y has {len(target)}")
-    data = Data(features, target, None, parts_of(split, len(features), test=True))
+    if groups is not None:
+        group_codes(groups, len(features))  # raises where an item has none
+    known = None if groups is None else np.asarray(groups)
+    data = Data(features, target, known, parts_of(split, len(features), test=True))
     scorer = check_scoring(estimator, scoring)
     settings = list(ParameterGrid(grid))
     candidates = [clone(estimator).set_params(**setting) for setting in settings]

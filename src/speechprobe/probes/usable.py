@@ -128,7 +128,7 @@ def usable_information(
     >>> 0.7 < found.bits < found.label_bits
     True
     """
-    features, code, probe = prepared(X, y, probe, seed=seed, precision=precision)
+    features, code, probe = prepared(X, y, probe, groups=groups, seed=seed, precision=precision)
     folds = folds_by_group(groups, len(features), n_folds, seed=seed)
     for number, (fit, _) in enumerate(folds):
         if not code.can_fit(fit):

@@ -103,4 +103,5 @@ def _value(value: float) -> str:
 def _shown(value: float) -> str:
     if math.isnan(value):
         return "–"
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
+    # Rounding may leave a negative zero; adding 0 takes its sign off.
+    return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 100 else f"{value:,.1f}"
