@@ -205,3 +205,15 @@ def test_headers_come_in_order_with_errors_in_their_place(tmp_path, write_sound)
     assert isinstance(missing, FileNotFoundError)
     assert isinstance(text, ValueError)
     assert str(paths[3]) in str(text)
+
+
+def test_a_part_is_that_of_the_whole(tmp_path):
+    signal = np.random.default_rng(0).uniform(-0.9, 0.9, size=(4000, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "two.flac", signal, 16_000)
+    whole = audio.read(tmp_path / "two.flac")
+    part = audio.read_part(tmp_path / "two.flac", 1234, 500)
+    np.testing.assert_array_equal(part, whole[1234:1734])
+    with pytest.raises(ValueError, match="500 finite samples from 3900 on were expected, got 100"):
+        audio.read_part(tmp_path / "two.flac", 3900, 500)
+    with pytest.raises(FileNotFoundError):
+        audio.read_part(tmp_path / "none.flac", 0, 1)

@@ -118,6 +118,38 @@ def test_the_corpora_example_finds_the_leak_it_made(tmp_path, monkeypatch, capsy
     assert {"tones.csv", "tones.json"} <= {path.name for path in (tmp_path / "results").iterdir()}
 
 
+def test_the_verification_example_chooses_on_other_voices(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "verification.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    assert "Chosen on four other voices: " in told
+    assert "vox-trainer-10crop" in told
+    written = {path.name for path in (tmp_path / "results" / "verification").iterdir()}
+    assert {"scores.json", "trials.csv", "layers.svg", "study"} <= written
+
+
+@pytest.mark.slow
+def test_the_example_of_speaker_training_beats_its_untrained_twin(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "speaker_training.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    rates = dict(re.findall(r"unseen voices, (\w+): EER ([\d.]+) %", told))
+    assert float(rates["trained"]) < float(rates["untrained"]) - 5
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_the_serab_example_compares_two_models(shared, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("opensmile")
+    monkeypatch.chdir(tmp_path)
+    given = [shared / "models" / "byol-s-512.pth", f"emodb={shared / 'data' / 'emodb'}"]
+    options = ["--no-grid", "--feature-set", "eGeMAPSv02"]
+    monkeypatch.setattr(sys, "argv", ["serab.py", *map(str, given), *options])
+    runpy.run_path(str(ROOT / "examples" / "serab.py"), run_name="__main__")
+    assert "missing (), failed ()" in capsys.readouterr().out
+    assert (tmp_path / "results" / "serab.svg").stat().st_size > 10_000
+
+
 def test_the_example_of_believable_scores_finds_what_was_planted(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["believable_scores.py"])
     runpy.run_path(str(ROOT / "examples" / "believable_scores.py"), run_name="__main__")

@@ -14,6 +14,8 @@ from .features import extract as extract
 from .features import load_features as load_features
 from .layers import LayerScores as LayerScores
 from .layers import LayerSimilarity as LayerSimilarity
+from .layers import VerificationScores as VerificationScores
 from .layers import compare_layers as compare_layers
 from .layers import learning_curve as learning_curve
 from .layers import probe_layers as probe_layers
+from .layers import verify_layers as verify_layers

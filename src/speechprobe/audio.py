@@ -106,13 +106,58 @@ def read(path: str | Path, sample_rate: int | None = None) -> Signal:
     return _as_signal(samples, rate, path, sample_rate)
 
 
+def read_part(path: str | Path, start: int, n_samples: int) -> Signal:
+    """Read some samples of a sound file as one channel, at its own rate, without what is before.
+
+    Parameters
+    ----------
+    path
+        The file; M4A and AAC are decoded from their beginning.
+    start, n_samples
+        First sample, and number of samples.
+
+    Returns
+    -------
+    signal
+        Shape (n_samples,), float32, full scale at 1.0.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be decoded, is too short, or holds NaN or infinity there.
+
+    Examples
+    --------
+    >>> import tempfile, soundfile, numpy as np
+    >>> from speechprobe import audio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/ramp.wav", np.arange(8) / 8, 8000)
+    ...     audio.read_part(f"{folder}/ramp.wav", 2, 3)
+    array([0.25 , 0.375, 0.5  ], dtype=float32)
+    """
+    _require_file(path)
+    samples, _ = _aac.read(path) if _is_aac(path) else _decode(path, n_samples, start)
+    samples = samples[start : start + n_samples] if _is_aac(path) else samples
+    if start < 0 or len(samples) < n_samples or not np.isfinite(samples).all():
+        raise ValueError(
+            f"{path}: {n_samples} finite samples from {start} on were expected, got {len(samples)}"
+        )
+    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+
+
 def _is_aac(path: str | Path) -> bool:
     return os.path.splitext(path)[1].lower() in _aac.EXTENSIONS
 
 
-def _decode(path: str | Path, n_samples: int = -1) -> tuple[NDArray[np.float32], int]:
+def _decode(
+    path: str | Path, n_samples: int = -1, start: int = 0
+) -> tuple[NDArray[np.float32], int]:
     try:
-        samples, rate = soundfile.read(_native(path), n_samples, dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(
+            _native(path), n_samples, start, dtype="float32", always_2d=True
+        )
     except _NOT_SOUND as error:
         raise ValueError(f"{path}: cannot be decoded as sound ({_reason(error)})") from error
     return samples, int(rate)

@@ -1,11 +1,13 @@
 """Histograms of scores, and DET curves."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 from sklearn.metrics import det_curve
 
 import speechprobe as sp
+from speechprobe.layers.verify import verify_layers
 
 
 @pytest.fixture
@@ -76,3 +78,55 @@ def test_trials_of_one_kind_and_odd_lengths_are_errors(draw):
         draw([1, 1], [0.1, 0.2])
     with pytest.raises(ValueError, match="3"):
         draw([1, 0], [0.1, 0.2, 0.3])
+
+
+@pytest.fixture(scope="module")
+def verified():
+    generator = np.random.default_rng(0)
+    speaker = np.repeat(list("abcdefghijkl"), 4)
+    voice = generator.normal(size=(12, 6))[np.arange(48) // 4]
+    items = pd.DataFrame({"speaker": speaker}, index=[f"u{k:02d}" for k in range(48)])
+    layers = {
+        name: voice + noise * generator.normal(size=(48, 6)) for name, noise in (("a", 2), ("b", 1))
+    }
+    first, second = np.triu_indices(48, 1)
+    trials = pd.DataFrame({"enrol": items.index[first], "test": items.index[second]})
+    trials["same"] = speaker[first] == speaker[second]
+    return verify_layers(sp.Features(layers, items), trials)
+
+
+def test_scores_of_layers_are_drawn_as_their_trials_are(verified):
+    truth = verified.trial_list["same"]
+    for layer, score in verified.scores.items():
+        (given,) = sp.plots.plot_scores(verified, layer=layer).axes
+        (expected,) = sp.plots.plot_scores(truth, score).axes
+        heights = [[bar.get_height() for bar in axes.patches] for axes in (given, expected)]
+        assert heights[0] == heights[1]
+        assert given.lines[0].get_xdata()[0] == verified.record(layer).threshold
+    figure = sp.plots.plot_det(verified)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == [f"{r.layer}: EER {100 * r.eer:.2f} %" for r in verified.records]
+    (only,) = sp.plots.plot_det(verified, layer=["b"]).axes[0].lines[1::2]
+    assert only.get_xdata()[0] == verified.record("b").eer
+
+
+def test_both_rates_have_a_panel_over_the_layers(verified):
+    figure = sp.plots.plot_layers({"mine": verified})
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["equal error rate", "minDCF (p = 0.01)"]
+    drawn = figure.axes[0].lines[0].get_ydata().tolist()
+    assert drawn == [record.eer for record in verified.records]
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (sp.plots.plot_scores, r"one layer: name it by layer=, one of \['a', 'b'\]"),
+        (lambda v: sp.plots.plot_scores(v, [0.1]), "leave `score` out"),
+        (lambda v: sp.plots.plot_det([1, 0]), "give truth and score"),
+        (lambda v: sp.plots.plot_det([1, 0], [0.2, 0.1], layer="a"), "give truth and score"),
+    ],
+)
+def test_scores_of_layers_and_arrays_are_not_mixed(verified, draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw(verified)

@@ -30,7 +30,7 @@ class _Published(NamedTuple):
 
 
 # https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html
-_LISTS = {
+PUBLISHED = {
     "O": _Published("veri_test.txt", 37_720, 40, 4_715),
     "O-cleaned": _Published("veri_test2.txt", 37_611, 40),
     "E": _Published("list_test_all.txt", 581_480, 1_251),
@@ -84,8 +84,8 @@ def load_trials(path: str | Path, name: ListName | None = None) -> pd.DataFrame:
     0  a/x/1  a/y/2   True
     1  a/x/1  b/z/3  False
     """
-    if name is not None and name not in _LISTS:
-        raise ValueError(f"unknown list {name!r}; known are {list(_LISTS)}")
+    if name is not None and name not in PUBLISHED:
+        raise ValueError(f"unknown list {name!r}; known are {list(PUBLISHED)}")
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(
@@ -129,7 +129,7 @@ def _as_id(name: str) -> str:
 
 
 def _check_counts(file: Path, trials: pd.DataFrame, name: str) -> None:
-    published = _LISTS[name]
+    published = PUBLISHED[name]
     ids = pd.concat([trials["enrol"], trials["test"]])
     found = {
         "trials": (len(trials), published.n_trials),
@@ -138,7 +138,7 @@ def _check_counts(file: Path, trials: pd.DataFrame, name: str) -> None:
     }
     for what, (n, expected) in found.items():
         if expected is not None and n != expected:
-            like = [each for each, facts in _LISTS.items() if facts.n_trials == len(trials)]
+            like = [each for each, facts in PUBLISHED.items() if facts.n_trials == len(trials)]
             hint = f"; it has the size of {like[0]!r}" if like and like[0] != name else ""
             raise ValueError(
                 f"{file}: VoxCeleb1-{name} ({published.file}) has {expected} {what}, this file "

@@ -107,8 +107,8 @@ class BatchedNetwork(HookedNetwork, ABC):
 
     def _in_float32(self, measure: Callable[..., dict[str, float]], *more: Any) -> dict[str, float]:
         # The rounding of half precision would hide what a batch does.
-        dtype, self._dtype = self._dtype, None
+        dtype, self.dtype = self.dtype, None
         try:
             return measure(self, self._run, self._layouts, self.sample_rate, *more)
         finally:
-            self._dtype = dtype
+            self.dtype = dtype

@@ -80,7 +80,7 @@ class MaskedExtractor(ModuleExtractor):
             raise ValueError(f"max_frames must be at least 1, got {max_frames}")
         self.frontend = frontend
         self.max_frames = max_frames
-        self._normalise = normalise
+        self.normalise = normalise
         super().__init__(
             network,
             layers=layers,
@@ -93,7 +93,7 @@ class MaskedExtractor(ModuleExtractor):
     @property
     def provenance(self) -> dict[str, Any]:
         """What makes the numbers: weights, layers, front end, normalisation."""
-        front = [_fingerprint.of_object(each) for each in (self.frontend, self._normalise)]
+        front = [_fingerprint.of_object(each) for each in (self.frontend, self.normalise)]
         cut = {} if self.max_frames is None else {"max_frames": self.max_frames}
         return super().provenance | {"preprocess": front} | cut
 
@@ -135,8 +135,8 @@ class MaskedExtractor(ModuleExtractor):
         samples = [len(signal) for signal in signals]
         features = self.frontend(waveforms, torch.tensor(samples, device=self.device))
         lengths = torch.tensor([self.frontend.n_frames(n) for n in samples], device=self.device)
-        if self._normalise is not None:
-            features = self._normalise(features, lengths)
+        if self.normalise is not None:
+            features = self.normalise(features, lengths)
         if self.max_frames is None:
             return features, lengths
         features, lengths = features[:, : self.max_frames], lengths.clamp(max=self.max_frames)

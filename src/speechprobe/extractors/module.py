@@ -197,7 +197,7 @@ class ModuleExtractor(BatchedNetwork):
             "sample_rate": self.sample_rate,
             "layers": self._names,
             "preprocess": preprocess,
-            "dtype": str(self._dtype or "float32"),
+            "dtype": str(self.dtype or "float32"),
             "padding": self.padding,
         }
 
@@ -224,12 +224,12 @@ class ModuleExtractor(BatchedNetwork):
             frames = layouts[layer].frames(output, 1)[0]
             # A copy: a later layer may write into this one's output.
             valid = frames[: self._count(layer, frames.shape[0], n_samples)]
-            if self._dtype is not None:
+            if self.dtype is not None:
                 sums[layer] = valid.float().sum()[None]
             return valid.to(torch.float32, copy=True)
 
         captured = self._run([signal], reduce)
-        require_finite(sums, [n_samples], self.name, self._dtype)
+        require_finite(sums, [n_samples], self.name, self.dtype)
         return {layer: captured[layer].cpu().numpy() for layer in layouts}
 
     def extract_batch(self, signals: Signals, pool: Pooling) -> dict[str, Any]:
@@ -281,11 +281,11 @@ class ModuleExtractor(BatchedNetwork):
         def reduce(layer: str, output: Tensor) -> Any:
             frames = layouts[layer].frames(output, len(chosen))
             lengths = torch.tensor(self._lengths(layer, frames.shape[1], samples))
-            if self._dtype is not None:
+            if self.dtype is not None:
                 sums[layer] = pooling.mean(frames, lengths).sum(1)
             own = pooling.bind(pool, rows, rates[layer])
             return kept(own(frames, lengths), frames)
 
         pooled = self._run(chosen, reduce)
-        require_finite(sums, samples, self.name, self._dtype)
+        require_finite(sums, samples, self.name, self.dtype)
         return pooled

@@ -60,7 +60,7 @@ class HookedNetwork:
         self.name = name or type(module).__name__
         self._names = module_layers(module, layers)
         self._preprocess = preprocess
-        self._dtype = dtype
+        self.dtype = dtype
         self._compiled: dict[str, Callable[..., Any]] = {}
         self._shapes_suffice: bool | None = None  # not known before the first dry run
 
@@ -188,10 +188,10 @@ class HookedNetwork:
 
     @contextlib.contextmanager
     def _autocast(self) -> Iterator[None]:
-        if self._dtype is None:
+        if self.dtype is None:
             yield
         else:
-            with torch.autocast(self.device.type, self._dtype):
+            with torch.autocast(self.device.type, self.dtype):
                 yield
 
     def _dry_run(self, n_signals: int, n_samples: int) -> Shapes:

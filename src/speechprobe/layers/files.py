@@ -98,14 +98,21 @@ def _told(record: LayerScore) -> dict[str, Any]:
     return row | {"floors": {name: known(value) for name, value in record.floors}}
 
 
-def latex(frame: pd.DataFrame, path: str | Path | None) -> str:
-    """Return a table in LaTeX (package booktabs), two columns of words first; write it if asked."""
+def latex(
+    frame: pd.DataFrame, path: str | Path | None, *, n_words: int = 2, form: str = ".3f"
+) -> str:
+    """Return a table in LaTeX (package booktabs), columns of words first; write it if asked."""
+
+    def cell(value: Any) -> str:
+        text = f"{value:{form}}" if isinstance(value, float) else str(value)
+        return text.translate(_IN_LATEX)
+
     lines = [
-        r"\begin{tabular}{ll" + "r" * (frame.shape[1] - 2) + "}",
+        r"\begin{tabular}{" + "l" * n_words + "r" * (frame.shape[1] - n_words) + "}",
         r"\toprule",
-        " & ".join(_cell(str(name).replace("_", " ")) for name in frame.columns) + r" \\",
+        " & ".join(cell(str(name).replace("_", " ")) for name in frame.columns) + r" \\",
         r"\midrule",
-        *(" & ".join(map(_cell, row)) + r" \\" for row in frame.to_numpy()),
+        *(" & ".join(map(cell, row)) + r" \\" for row in frame.to_numpy(dtype=object)),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -114,10 +121,6 @@ def latex(frame: pd.DataFrame, path: str | Path | None) -> str:
         with replacing(Path(path)) as partial:
             partial.write_text(text, encoding="utf-8")
     return text
-
-
-def _cell(value: Any) -> str:
-    return (f"{value:.3f}" if isinstance(value, float) else str(value)).translate(_IN_LATEX)
 
 
 def as_json(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from speechprobe.layers.scores import LayerScore, LayerScores
+from speechprobe.layers.verification_scores import VerificationScores
 from speechprobe.plots import _canvas
 from speechprobe.plots._floors import Line, colour_of, entries_of, lines_of, references_of
 from speechprobe.plots._sections import Metric, Section, layers_of, panels_of, title_of
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Depth = Literal["layer", "relative"]
+Verified = VerificationScores | Mapping[str, VerificationScores]
 
 
 def plot_layers(
-    scores: Section | Sequence[Section],
+    scores: Section | Verified | Sequence[Section | Verified],
     *,
     metric: Metric | None = None,
     depth: Depth = "layer",
@@ -37,6 +39,7 @@ def plot_layers(
     scores
         Scores of one model, {model: scores} of several for the same target, or a list of either,
         one entry a target. A model with one layer (log-mel) is drawn as a level across the panel.
+        Scores of `verify_layers` are drawn as well, with a panel for each of their two rates.
     metric
         One metric; all that the first model has by default.
     depth
@@ -72,7 +75,7 @@ def plot_layers(
     """
     if depth not in ("layer", "relative"):
         raise ValueError(f"depth must be 'layer' or 'relative', got {depth!r}")
-    panels = panels_of(scores, metric)
+    panels = panels_of(_as_scores(scores), metric)
     n_layers = max(len(layers_of(models)) for models, _ in panels)
     width = 4.5 if depth == "relative" else min(max(4.5, 0.25 * n_layers + 2.0), 9.0)
     figure, places = _canvas.many_panels(len(panels), ax, width=width, height=3.8)
@@ -86,6 +89,15 @@ def plot_layers(
         _canvas.tidy(axes)
     _canvas.add_legend(figure, _entries(places, lines), ax)
     return figure
+
+
+def _as_scores(given: Any) -> Any:
+    """Return what was given with both rates of verification as scores of layers."""
+    if isinstance(given, VerificationScores):
+        return given.layer_scores()
+    if isinstance(given, Mapping):
+        return {model: _as_scores(each) for model, each in given.items()}
+    return [*map(_as_scores, given)] if isinstance(given, list | tuple) else given
 
 
 def _draw_panel(

@@ -7,13 +7,14 @@ reaches the threshold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.stats import norm
 
+from speechprobe.layers.verification_scores import VerificationScores
 from speechprobe.metrics.verification import (
     det_curve,
     equal_error_rate,
@@ -32,15 +33,24 @@ _LEAST, _MOST = 1e-6, 1 - 1e-6  # ends of the normal-deviate scale, which has no
 _N_BINS = 60
 
 
-def plot_scores(truth: ArrayLike, score: ArrayLike, *, ax: Axes | None = None) -> Figure:
+def plot_scores(
+    truth: ArrayLike | VerificationScores,
+    score: ArrayLike | None = None,
+    *,
+    layer: str | None = None,
+    ax: Axes | None = None,
+) -> Figure:
     """Plot histograms of target and non-target scores, with the threshold of equal errors.
 
     Parameters
     ----------
     truth
-        1 for target trials, 0 for the others, (n_trials,).
+        1 for target trials, 0 for the others, (n_trials,); or what `verify_layers` gave, without
+        `score`.
     score
         Scores (n_trials,), higher for the same speaker.
+    layer
+        Which layer of `verify_layers`; needless where there is one.
     ax
         Axes to draw into.
 
@@ -53,7 +63,10 @@ def plot_scores(truth: ArrayLike, score: ArrayLike, *, ax: Axes | None = None) -
     Raises
     ------
     ValueError
-        If the lengths differ, a score is NaN, or one of the two kinds is missing.
+        If the lengths differ, a score is NaN, one of the two kinds is missing, or there are
+        several layers and none is named.
+    KeyError
+        If there is no such layer.
 
     Examples
     --------
@@ -61,6 +74,10 @@ def plot_scores(truth: ArrayLike, score: ArrayLike, *, ax: Axes | None = None) -
     >>> figure.axes[0].get_ylabel()
     'density (area 1 each)'
     """
+    truth, systems = _given(truth, score, layer)
+    if len(systems) > 1:
+        raise ValueError(f"a histogram is of one layer: name it by layer=, one of {list(systems)}")
+    (score,) = systems.values()
     rate, threshold = equal_error_rate(truth, score), equal_error_threshold(truth, score)
     is_target, scores = np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64)
     figure, axes = _canvas.one_panel(ax)
@@ -84,7 +101,11 @@ def plot_scores(truth: ArrayLike, score: ArrayLike, *, ax: Axes | None = None) -
 
 
 def plot_det(
-    truth: ArrayLike, score: ArrayLike | Mapping[str, ArrayLike], *, ax: Axes | None = None
+    truth: ArrayLike | VerificationScores,
+    score: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    *,
+    layer: str | Sequence[str] | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """Plot the detection error trade-off (DET): misses against false alarms at all thresholds.
 
@@ -94,10 +115,13 @@ def plot_det(
     Parameters
     ----------
     truth
-        1 for target trials, 0 for the others, (n_trials,).
+        1 for target trials, 0 for the others, (n_trials,); or what `verify_layers` gave, without
+        `score`.
     score
         Scores (n_trials,), higher for the same speaker; or {name: scores} of several systems or
         layers on the same trials.
+    layer
+        Which layer or layers of `verify_layers`; all by default.
     ax
         Axes to draw into.
 
@@ -110,6 +134,8 @@ def plot_det(
     ------
     ValueError
         If the lengths differ, a score is NaN, or one of the two kinds is missing.
+    KeyError
+        If there is no such layer.
 
     References
     ----------
@@ -122,7 +148,7 @@ def plot_det(
     >>> figure.axes[0].get_xlabel()
     'false accept rate (%)'
     """
-    systems = score if isinstance(score, Mapping) else {"": score}
+    truth, systems = _given(truth, score, layer)
     figure, axes = _canvas.one_panel(ax, width=4.2, height=4.2)
     highest = 0.0
     entries: dict[str, Artist] = {}
@@ -143,6 +169,26 @@ def plot_det(
     _canvas.add_legend(figure, entries, ax)
     _canvas.tidy(axes, grid="both")
     return figure
+
+
+def _given(
+    truth: ArrayLike | VerificationScores,
+    score: ArrayLike | Mapping[str, ArrayLike] | None,
+    layer: str | Sequence[str] | None,
+) -> tuple[NDArray[Any], dict[str, ArrayLike]]:
+    """Return what each trial is, and the scores of each system by name."""
+    if isinstance(truth, VerificationScores):
+        if score is not None:
+            raise ValueError("scores of layers hold the score of every trial: leave `score` out")
+        wanted = truth.layers if layer is None else [layer] if isinstance(layer, str) else layer
+        named = {truth.record(name).layer: truth.scores[name] for name in wanted}
+        return truth.trial_list["same"].to_numpy(dtype=bool), dict(named)
+    if score is None or layer is not None:
+        raise ValueError(
+            "give truth and score of each trial; layer= is for what verify_layers gave"
+        )
+    systems = dict(score) if isinstance(score, Mapping) else {"": score}
+    return np.asarray(truth), systems
 
 
 def _use_deviates(axes: Axes, lowest: float, highest: float) -> None:

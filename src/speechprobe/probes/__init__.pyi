@@ -1,3 +1,5 @@
+from ._losses_base import BatchLoss as BatchLoss
+from ._losses_base import SpeakerLoss as SpeakerLoss
 from .attentive import TorchAttentiveClassifier as TorchAttentiveClassifier
 from .attentive import TorchAttentiveRegressor as TorchAttentiveRegressor
 from .baselines import baselines as baselines
@@ -18,6 +20,12 @@ from .layer_sum import TorchLayerSumClassifier as TorchLayerSumClassifier
 from .layer_sum import TorchLayerSumRegressor as TorchLayerSumRegressor
 from .layer_sum import stack_layers as stack_layers
 from .logistic import LogisticProbe as LogisticProbe
+from .losses import AAMSoftmax as AAMSoftmax
+from .losses import AMSoftmax as AMSoftmax
+from .losses import AngleProto as AngleProto
+from .losses import GE2ELoss as GE2ELoss
+from .losses import Softmax as Softmax
+from .losses import SoftmaxProto as SoftmaxProto
 from .mdl import DescriptionLength as DescriptionLength
 from .mdl import mdl as mdl
 from .mlp import TorchMLPClassifier as TorchMLPClassifier

@@ -18,7 +18,7 @@ Peters et al.: "Deep contextualized word representations", NAACL 2018.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np

@@ -1,1 +1,10 @@
+from ._speaker_result import TrainedSpeakerNet as TrainedSpeakerNet
+from ._speaker_settings import SpeakerTraining as SpeakerTraining
+from ._voxceleb_study import VerificationStudy as VerificationStudy
+from .serab_benchmark import SerabResult as SerabResult
+from .serab_benchmark import compare_serab as compare_serab
+from .serab_benchmark import plot_serab as plot_serab
+from .serab_benchmark import serab as serab
+from .speaker_training import train_speaker_net as train_speaker_net
 from .study import Study as Study
+from .voxceleb_verification import voxceleb as voxceleb

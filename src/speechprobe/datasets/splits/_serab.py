@@ -85,7 +85,7 @@ def serab(
         raise ValueError(f"edition must be 'corrected' or '2021', got {edition!r}")
     group_codes(table, groups)  # raises where an item has none
     true = label_values(table, groups).astype(str)
-    taken = _taken(table.index.astype(str).tolist()) if edition == "2021" else None
+    taken = voices_of_2021(table.index.astype(str).tolist()) if edition == "2021" else None
     speakers = true if taken is None else np.array(taken)
     order = sorted(set(speakers.tolist()))
     np.random.RandomState(0).shuffle(order)
@@ -102,7 +102,7 @@ def serab(
     return check(split, table, groups=groups)
 
 
-def _taken(ids: Sequence[str]) -> list[str] | None:
+def voices_of_2021(ids: Sequence[str]) -> list[str] | None:
     """Return what the edition of 2021 took for the speakers, None where that was right."""
     for form, speaker_of in _TAKEN_IN_2021.values():
         if all(map(form.fullmatch, ids)):
