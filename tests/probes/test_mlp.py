@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 from speechprobe.probes import RidgeProbe, TorchMLPClassifier, TorchMLPRegressor
+from speechprobe.probes.jobs import Job, fit_predict_many
 from speechprobe.probes.training import hold_out
 
 
@@ -358,3 +359,17 @@ def test_groups_are_one_an_item(X, y):
 def test_sizes_are_several_numbers(X, y):
     with pytest.raises(ValueError, match=r"hidden_sizes are several numbers, such as \(64,\)"):
         TorchMLPRegressor(64).fit(X, y)
+
+
+def test_a_dim_that_hardly_any_item_uses_does_not_blow_predictions_up():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(100, 8)).astype(np.float32)
+    y = x @ draw.normal(size=8)
+    dead = np.zeros((100, 3), np.float32)
+    dead[3] = (0.37, -12.5, 1e-4)  # a unit that is silent but for one item
+    rows = np.arange(100)
+    jobs = [Job(np.setdiff1d(rows, held), held, y, 0) for held in np.split(rows, 10)]
+    probe = TorchMLPRegressor(learning_rate=1e-2, epochs=20)
+    for values in (np.hstack([x, dead]), np.hstack([x, 5 + dead])):
+        predicted = np.concatenate(fit_predict_many(probe, values, jobs))
+        assert r2_score(y, predicted) > 0.8

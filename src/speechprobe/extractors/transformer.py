@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from speechprobe._optional import require
 from speechprobe.extractors.base import check_signals
+from speechprobe.extractors.hooks import require_eval
 from speechprobe.extractors.layout import Layout, with_arithmetic
 from speechprobe.extractors.module import ModuleExtractor
 from speechprobe.extractors.padding import noise
@@ -129,6 +130,7 @@ class TransformerExtractor(ModuleExtractor):
             folder = find_folder(model, revision=revision, weights=not untrained)
             network = load_network(transformers, folder, untrained=untrained)
             features, path = load_features(transformers, folder), Path(model)
+        require_eval(network)  # layer drop would hide a block from what is looked for below
         self._front = front_end(features, network.config, frame_rules(network))
         final_norm = find_final_norm(network, self._front([noise(self._front.sample_rate)]))
         super().__init__(

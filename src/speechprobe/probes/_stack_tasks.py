@@ -149,6 +149,8 @@ class Table:
             mean = chosen.mean(0)
             spread = chosen.sub_(mean).square_().mean(0).sqrt_()
             whole = mean + torch.from_numpy(self.centre[layer]).to(mean.device)
-            flat = (spread <= 1e-6 * whole.abs()) | (spread == 0)
+            # Rounding is that of the mean, and of what it is from the table's on.
+            size = torch.maximum(whole.abs(), mean.abs())
+            flat = (spread <= 1e-6 * size) | (spread == 0)
             self._known[key] = mean, torch.where(flat, torch.ones_like(spread), spread)
         return self._known[key]

@@ -52,6 +52,8 @@ from speechprobe.protocols._speaker_run import Run
 from speechprobe.protocols._speaker_settings import MakeLoss, SpeakerTraining, make_loss
 from speechprobe.protocols._speaker_validation import make_validation
 
+__all__ = ["SpeakerTraining", "TrainedSpeakerNet", "train_speaker_net"]
+
 _NOT_IDENTITY = ("epochs", "most_bytes")  # more epochs go on; where samples lie changes no number
 
 

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from speechprobe.pooling import Pooling
 
 
+__all__ = ["VerificationStudy", "voxceleb"]
+
+
 def voxceleb(  # noqa: PLR0913 the parts of the protocol that studies change
     extractor: Extractor,
     root: str | Path | Corpus,

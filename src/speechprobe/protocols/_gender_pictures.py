@@ -1,0 +1,58 @@
+"""The pictures of the gender study, drawn when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from speechprobe.layers import LayerScores
+from speechprobe.protocols._gender_probes import Curves, Found
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Rows = list[tuple[Found, LayerScores]]
+
+
+def gender_pictures(rows: Rows, curves: Curves) -> dict[str, Callable[[], Figure]]:
+    """Return the functions that draw, by name.
+
+    Parameters
+    ----------
+    rows
+        Classifiers and their scores, the study's network first.
+    curves
+        Of the study's network.
+    """
+    models = {f"{found.model} ({found.feature})": scores for found, scores in rows}
+    return {
+        "curves": partial(_curves, curves),
+        "confusion": partial(_confusion, rows[0][1]),
+        "accuracy_bars": partial(_bars, models),
+    }
+
+
+def _curves(curves: Curves) -> Figure:
+    from speechprobe.plots import plot_curves
+
+    figure = plot_curves(curves.table)
+    figure.suptitle(curves.verdict(), fontsize="medium")
+    return figure
+
+
+def _confusion(scores: LayerScores) -> Figure:
+    from speechprobe.plots import plot_confusion
+
+    return plot_confusion(*pairs_of(scores), target="gender")
+
+
+def _bars(models: Mapping[str, LayerScores]) -> Figure:
+    from speechprobe.plots import plot_metrics
+
+    return plot_metrics(models)
+
+
+def pairs_of(scores: LayerScores) -> tuple[Any, Any]:
+    """Return truths and predictions of the test items, (n_items,) each."""
+    return scores.predictions["truth"].to_numpy(), scores.predictions["prediction"].to_numpy()
