@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from speechprobe import Features
-from speechprobe.layers.speaker_resamples import SpeakerResamples
-from speechprobe.layers.verify import verify_layers
+from speechprobe.layers.verification.resamples import SpeakerResamples
+from speechprobe.layers.verification.verify import verify_layers
 from speechprobe.metrics.trial_scores import crop_distance_scores
 from speechprobe.metrics.verification import equal_error_rate, min_dcf
 

@@ -680,8 +680,9 @@ class TestNetworkObjects:
     def test_train_mode_other_types_and_networks_are_refused(self, network):
         # Layer drop leaves out every block, and must not be met before train mode is refused.
         config = transformers.WavLMConfig(**TINY | {"layerdrop": 1.0})
+        training = transformers.WavLMModel(config).train()
         with pytest.raises(ValueError, match="train mode"):
-            TransformerExtractor(transformers.WavLMModel(config).train())
+            TransformerExtractor(training)
         with pytest.raises(ValueError, match=r"torch.bfloat16.*\.float\(\)"):
             TransformerExtractor(training.eval().to(torch.bfloat16))
         with pytest.raises(TypeError, match=r"got Linear; ModuleExtractor"):

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import speechprobe as sp
-from speechprobe.layers.cohort import Cohort
-from speechprobe.layers.verify import verify_layers
+from speechprobe.layers.verification.cohort import Cohort
+from speechprobe.layers.verification.verify import verify_layers
 from speechprobe.metrics import (
     as_norm,
     cosine_scores,

@@ -10,8 +10,8 @@ from torch import nn
 import speechprobe as sp
 from speechprobe import pooling
 from speechprobe.extractors import LogMel, ModuleExtractor
-from speechprobe.layers.ten_crops import TenCrops, crops_of
-from speechprobe.layers.verify import verify_layers
+from speechprobe.layers.verification.ten_crops import TenCrops, crops_of
+from speechprobe.layers.verification.verify import verify_layers
 
 RATE = 16_000
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import speechprobe as sp
-from speechprobe.layers.verification_scores import VerificationScores
-from speechprobe.layers.verify import verify_layers
+from speechprobe.layers.verification.scores import VerificationScores
+from speechprobe.layers.verification.verify import verify_layers
 
 
 @pytest.fixture(scope="module")

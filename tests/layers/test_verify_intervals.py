@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speechprobe.layers.speaker_resamples import SpeakerResamples
+from speechprobe.layers.verification.resamples import SpeakerResamples
 from speechprobe.metrics import equal_error_rate, min_dcf
 
 

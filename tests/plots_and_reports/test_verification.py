@@ -7,7 +7,7 @@ from scipy.stats import norm
 from sklearn.metrics import det_curve
 
 import speechprobe as sp
-from speechprobe.layers.verify import verify_layers
+from speechprobe.layers.verification.verify import verify_layers
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import torch
 import speechprobe as sp
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.extractors.mel import MelSpectrogram
-from speechprobe.protocols._gender_features import MelImageCNN, gender_data, images, vectors
-from speechprobe.protocols._gender_probes import Curves
+from speechprobe.protocols._gender.features import MelImageCNN, gender_data, images, vectors
+from speechprobe.protocols._gender.probes import Curves
 from speechprobe.protocols.gender_study import (
     ALTERNATIVES,
     GenderSettings,

@@ -15,14 +15,14 @@ from speechprobe import datasets
 from speechprobe.extractors import LogMel, OpenSmile, load_byol_a
 from speechprobe.extractors.nets.byol import AudioNTT2020
 from speechprobe.probes.baselines import baselines
-from speechprobe.protocols._serab_classifiers import classify, normalised
-from speechprobe.protocols._serab_embedding import embed
-from speechprobe.protocols._serab_picture import plot_serab
-from speechprobe.protocols._serab_published import published
-from speechprobe.protocols._serab_reading import ReadAsIn2021, fit_to, wrapped_around
-from speechprobe.protocols._serab_resampler import resample_as_in_2021
-from speechprobe.protocols._serab_result import SerabResult, best_of, compare_serab, means
-from speechprobe.protocols._serab_tasks import Material
+from speechprobe.protocols._serab.classifiers import classify, normalised
+from speechprobe.protocols._serab.embedding import embed
+from speechprobe.protocols._serab.picture import plot_serab
+from speechprobe.protocols._serab.published import published
+from speechprobe.protocols._serab.reading import ReadAsIn2021, fit_to, wrapped_around
+from speechprobe.protocols._serab.resampler import resample_as_in_2021
+from speechprobe.protocols._serab.result import SerabResult, best_of, compare_serab, means
+from speechprobe.protocols._serab.tasks import Material
 from speechprobe.protocols.serab_benchmark import serab
 
 EMOTIONS = ("anger", "fear", "sadness")

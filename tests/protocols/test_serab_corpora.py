@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from speechprobe.extractors.nets.byol import AudioNTT2020
-from speechprobe.protocols._serab_tasks import NINE, TASKS, material_of
+from speechprobe.protocols._serab.tasks import NINE, TASKS, material_of
 from speechprobe.protocols.serab_benchmark import serab
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "serab.py"

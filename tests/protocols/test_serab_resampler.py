@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from speechprobe import audio
-from speechprobe.protocols._serab_resampler import resample_as_in_2021
+from speechprobe.protocols._serab.resampler import resample_as_in_2021
 
 ROLLOFF, BETA = 0.9475937167399596, 14.769656459379492
 RATES = [(44_100, 16_000), (48_000, 16_000), (22_050, 16_000), (8_000, 16_000), (16_000, 24_000),

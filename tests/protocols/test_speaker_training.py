@@ -20,8 +20,8 @@ from speechprobe.extractors import MelSpectrogram, load_voxceleb_trainer, standa
 from speechprobe.extractors.nets import ResNetSE34L
 from speechprobe.metrics import cosine_scores, equal_error_rate
 from speechprobe.probes.losses import AngleProto
-from speechprobe.protocols._speaker_batches import batches, plan_epoch
-from speechprobe.protocols._speaker_files import find
+from speechprobe.protocols._speaker.batches import batches, plan_epoch
+from speechprobe.protocols._speaker.files import find
 from speechprobe.protocols.speaker_training import SpeakerTraining, train_speaker_net
 
 RATE = 16_000

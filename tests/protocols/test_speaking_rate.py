@@ -15,9 +15,9 @@ import pytest
 import speechprobe as sp
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.datasets.splits import k_fold
-from speechprobe.protocols._rate_inputs import FixedLength, features_of, models_of
-from speechprobe.protocols._rate_parts import rate_data
-from speechprobe.protocols._rate_scores import correlations
+from speechprobe.protocols._rate.inputs import FixedLength, features_of, models_of
+from speechprobe.protocols._rate.parts import rate_data
+from speechprobe.protocols._rate.scores import correlations
 from speechprobe.protocols.speaking_rate_study import SpeakingRateSettings, speaking_rate
 
 PLAIN = SpeakingRateSettings(next_steps=(), n_shuffles=1)

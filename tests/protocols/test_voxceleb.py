@@ -13,9 +13,9 @@ from scipy.spatial.distance import cdist
 
 import speechprobe as sp
 from speechprobe.extractors import LogMel
-from speechprobe.layers.cohort import Cohort
+from speechprobe.layers.verification.cohort import Cohort
 from speechprobe.metrics import as_norm, cosine_scores, equal_error_rate, min_dcf
-from speechprobe.protocols._voxceleb_lists import describe
+from speechprobe.protocols._voxceleb.lists import describe
 from speechprobe.protocols.voxceleb_verification import voxceleb
 
 PITCHES = (110, 170, 260, 400, 620)

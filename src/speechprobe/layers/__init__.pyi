@@ -1,4 +1,3 @@
-from .cohort import Cohort as Cohort
 from .compare import LayerSimilarity as LayerSimilarity
 from .compare import compare_layers as compare_layers
 from .curve import CurvePoint as CurvePoint
@@ -7,8 +6,9 @@ from .curve import learning_curve as learning_curve
 from .probe import probe_layers as probe_layers
 from .scores import LayerScore as LayerScore
 from .scores import LayerScores as LayerScores
-from .ten_crops import TenCrops as TenCrops
-from .ten_crops import crops_of as crops_of
-from .verification_scores import VerificationScore as VerificationScore
-from .verification_scores import VerificationScores as VerificationScores
-from .verify import verify_layers as verify_layers
+from .verification.cohort import Cohort as Cohort
+from .verification.scores import VerificationScore as VerificationScore
+from .verification.scores import VerificationScores as VerificationScores
+from .verification.ten_crops import TenCrops as TenCrops
+from .verification.ten_crops import crops_of as crops_of
+from .verification.verify import verify_layers as verify_layers

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from speechprobe.layers.scores import LayerScore, LayerScores
-from speechprobe.layers.verification_scores import VerificationScores
+from speechprobe.layers.verification.scores import VerificationScores
 from speechprobe.plots import _canvas
 from speechprobe.plots._floors import Line, colour_of, entries_of, lines_of, references_of
 from speechprobe.plots._sections import Metric, Section, layers_of, panels_of, title_of

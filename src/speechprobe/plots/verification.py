@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.stats import norm
 
-from speechprobe.layers.verification_scores import VerificationScores
+from speechprobe.layers.verification.scores import VerificationScores
 from speechprobe.metrics.verification import (
     det_curve,
     equal_error_rate,

@@ -42,7 +42,7 @@ from speechprobe.datasets.corpus import Corpus
 from speechprobe.extractors.mel import MelSpectrogram
 from speechprobe.features import Features
 from speechprobe.layers import LayerScores
-from speechprobe.protocols._gender_features import (
+from speechprobe.protocols._gender.features import (
     IMAGE,
     LOG_OFFSET,
     POWER,
@@ -52,8 +52,8 @@ from speechprobe.protocols._gender_features import (
     mel_extractor,
     vectors,
 )
-from speechprobe.protocols._gender_pictures import Rows, gender_pictures, pairs_of
-from speechprobe.protocols._gender_probes import (
+from speechprobe.protocols._gender.pictures import Rows, gender_pictures, pairs_of
+from speechprobe.protocols._gender.probes import (
     ALTERNATIVES,
     CNN,
     CNN_2D,

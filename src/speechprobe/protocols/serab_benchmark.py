@@ -41,10 +41,10 @@ import pandas as pd
 
 from speechprobe import _fingerprint
 from speechprobe.extractors.base import check_facts
-from speechprobe.protocols._serab_classifiers import SEED, classifier_names
-from speechprobe.protocols._serab_embedding import layers_of
-from speechprobe.protocols._serab_picture import plot_serab
-from speechprobe.protocols._serab_result import (
+from speechprobe.protocols._serab.classifiers import SEED, classifier_names
+from speechprobe.protocols._serab.embedding import layers_of
+from speechprobe.protocols._serab.picture import plot_serab
+from speechprobe.protocols._serab.result import (
     CHOSEN_BY,
     RUN,
     SerabResult,
@@ -52,8 +52,8 @@ from speechprobe.protocols._serab_result import (
     compare_serab,
     means,
 )
-from speechprobe.protocols._serab_run import Run, Settings, run_task
-from speechprobe.protocols._serab_tasks import NINE, Edition, Root, wanted_tasks, why_missing
+from speechprobe.protocols._serab.run import Run, Settings, run_task
+from speechprobe.protocols._serab.tasks import NINE, Edition, Root, wanted_tasks, why_missing
 
 if TYPE_CHECKING:
     from speechprobe.extractors.base import Extractor

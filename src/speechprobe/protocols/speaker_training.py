@@ -34,12 +34,12 @@ from speechprobe.datasets.corpus import Corpus
 from speechprobe.extractors.masked import FrontEnd
 from speechprobe.extractors.untrained import local_seed
 from speechprobe.metrics.verification import equal_error_rate
-from speechprobe.protocols._speaker_batches import n_rounds, plan_epoch
-from speechprobe.protocols._speaker_checkpoint import Folder, Progress
-from speechprobe.protocols._speaker_files import find
-from speechprobe.protocols._speaker_network import Subject, extractor_of, make_subject
-from speechprobe.protocols._speaker_parts import split
-from speechprobe.protocols._speaker_result import (
+from speechprobe.protocols._speaker.batches import n_rounds, plan_epoch
+from speechprobe.protocols._speaker.checkpoint import Folder, Progress
+from speechprobe.protocols._speaker.files import find
+from speechprobe.protocols._speaker.network import Subject, extractor_of, make_subject
+from speechprobe.protocols._speaker.parts import split
+from speechprobe.protocols._speaker.result import (
     Data,
     TrainedSpeakerNet,
     deviations_of,
@@ -48,9 +48,9 @@ from speechprobe.protocols._speaker_result import (
     speakers_of,
     table_of,
 )
-from speechprobe.protocols._speaker_run import Run
-from speechprobe.protocols._speaker_settings import MakeLoss, SpeakerTraining, make_loss
-from speechprobe.protocols._speaker_validation import make_validation
+from speechprobe.protocols._speaker.run import Run
+from speechprobe.protocols._speaker.settings import MakeLoss, SpeakerTraining, make_loss
+from speechprobe.protocols._speaker.validation import make_validation
 
 __all__ = ["SpeakerTraining", "TrainedSpeakerNet", "train_speaker_net"]
 

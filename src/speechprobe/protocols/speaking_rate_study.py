@@ -41,10 +41,10 @@ import pandas as pd
 
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.features import Features
-from speechprobe.protocols._rate_inputs import Model, features_of, models_of
-from speechprobe.protocols._rate_parts import ARTICULATION, RATE, RateData, rate_data
-from speechprobe.protocols._rate_pictures import by_model, rate_pictures
-from speechprobe.protocols._rate_scores import (
+from speechprobe.protocols._rate.inputs import Model, features_of, models_of
+from speechprobe.protocols._rate.parts import ARTICULATION, RATE, RateData, rate_data
+from speechprobe.protocols._rate.pictures import by_model, rate_pictures
+from speechprobe.protocols._rate.scores import (
     EMBEDDING,
     LAYERS,
     MLP,

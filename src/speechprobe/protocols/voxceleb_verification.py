@@ -25,14 +25,14 @@ from speechprobe.datasets.corpus import Corpus
 from speechprobe.datasets.trials import load_trials
 from speechprobe.datasets.voxceleb import load_voxceleb
 from speechprobe.features import Features, extract
-from speechprobe.layers.cohort import Cohort
-from speechprobe.layers.ten_crops import TenCrops
-from speechprobe.layers.trial_rows import Missing, find_trials, require_others
-from speechprobe.layers.trial_scoring import TEN_CROPS, Scoring, require_scoring
-from speechprobe.layers.verification_scores import VerificationScores
-from speechprobe.layers.verify import verify_layers
-from speechprobe.protocols._voxceleb_lists import describe
-from speechprobe.protocols._voxceleb_study import TOP_N, Asked, VerificationStudy, study_of
+from speechprobe.layers.verification.cohort import Cohort
+from speechprobe.layers.verification.scores import VerificationScores
+from speechprobe.layers.verification.ten_crops import TenCrops
+from speechprobe.layers.verification.trial_rows import Missing, find_trials, require_others
+from speechprobe.layers.verification.trial_scoring import TEN_CROPS, Scoring, require_scoring
+from speechprobe.layers.verification.verify import verify_layers
+from speechprobe.protocols._voxceleb.lists import describe
+from speechprobe.protocols._voxceleb.study import TOP_N, Asked, VerificationStudy, study_of
 
 if TYPE_CHECKING:
     from speechprobe.extractors import Extractor

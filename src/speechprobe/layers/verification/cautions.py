@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from speechprobe.layers.trial_rows import FoundTrials
-from speechprobe.layers.verification_scores import VerificationScore
+from speechprobe.layers.verification.scores import VerificationScore
+from speechprobe.layers.verification.trial_rows import FoundTrials
 from speechprobe.metrics.cautions import group_cautions
 
 _ERRORS = 30  # errors, and a rate is known to within 30 % (with a confidence of 90 %)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from speechprobe.features import Features
-from speechprobe.layers.cohort import Cohort, vectors
 from speechprobe.layers.target import name_of
+from speechprobe.layers.verification.cohort import Cohort, vectors
 from speechprobe.metrics.trial_scores import as_norm, cosine_scores, crop_distance_scores
 
 if TYPE_CHECKING:

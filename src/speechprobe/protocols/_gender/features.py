@@ -18,7 +18,7 @@ from speechprobe.extractors.together import Together
 from speechprobe.features import Features, extract
 from speechprobe.probes.cnn import TorchCNNClassifier
 from speechprobe.probes.training import hold_out
-from speechprobe.protocols._rate_parts import joined, require_corpus
+from speechprobe.protocols._rate.parts import joined, require_corpus
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

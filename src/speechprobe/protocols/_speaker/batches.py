@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechprobe.protocols._speaker_files import Recordings
-from speechprobe.protocols._speaker_settings import SpeakerTraining
+from speechprobe.protocols._speaker.files import Recordings
+from speechprobe.protocols._speaker.settings import SpeakerTraining
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

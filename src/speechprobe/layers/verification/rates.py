@@ -9,10 +9,10 @@ import numpy as np
 
 from speechprobe.layers.floors import Matrices
 from speechprobe.layers.scoring import N_RESAMPLES
-from speechprobe.layers.speaker_resamples import Rates, SpeakerResamples
-from speechprobe.layers.trial_rows import FoundTrials, codes_of
-from speechprobe.layers.trial_scoring import Scorer
-from speechprobe.layers.verification_scores import VerificationScore
+from speechprobe.layers.verification.resamples import Rates, SpeakerResamples
+from speechprobe.layers.verification.scores import VerificationScore
+from speechprobe.layers.verification.trial_rows import FoundTrials, codes_of
+from speechprobe.layers.verification.trial_scoring import Scorer
 from speechprobe.metrics.uncertainty import percentile_interval
 from speechprobe.metrics.verification import equal_error_rate, equal_error_threshold, min_dcf
 

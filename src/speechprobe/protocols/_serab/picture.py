@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from speechprobe.protocols._serab_published import published
-from speechprobe.protocols._serab_result import RUN, SerabResult, read_results
-from speechprobe.protocols._serab_tasks import NINE, TASKS
+from speechprobe.protocols._serab.published import published
+from speechprobe.protocols._serab.result import RUN, SerabResult, read_results
+from speechprobe.protocols._serab.tasks import NINE, TASKS
 
 if TYPE_CHECKING:
     from os import PathLike

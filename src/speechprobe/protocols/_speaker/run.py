@@ -14,9 +14,9 @@ from tqdm.auto import tqdm
 
 from speechprobe._files import hide_progress
 from speechprobe.extractors.untrained import local_seed
-from speechprobe.protocols._speaker_batches import Plan, batches
-from speechprobe.protocols._speaker_files import Recordings
-from speechprobe.protocols._speaker_settings import SpeakerTraining
+from speechprobe.protocols._speaker.batches import Plan, batches
+from speechprobe.protocols._speaker.files import Recordings
+from speechprobe.protocols._speaker.settings import SpeakerTraining
 
 _DROPOUT = 3  # begins the seed of what a network draws, so that it is independent of all others
 _NETWORK, _LOSS, _ADAM = "network.", "loss.", "adam."

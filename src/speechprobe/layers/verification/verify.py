@@ -32,20 +32,20 @@ from tqdm.auto import tqdm
 
 from speechprobe._files import hide_progress
 from speechprobe.features import Features
-from speechprobe.layers.cohort import Cohort
 from speechprobe.layers.floors import Matrices, given_floors
 from speechprobe.layers.scoring import N_RESAMPLES
-from speechprobe.layers.trial_rows import (
+from speechprobe.layers.verification.cautions import verification_cautions
+from speechprobe.layers.verification.cohort import Cohort
+from speechprobe.layers.verification.rates import N_SHUFFLES, RatesOfLayers
+from speechprobe.layers.verification.scores import VerificationScores
+from speechprobe.layers.verification.trial_rows import (
     FoundTrials,
     Missing,
     find_trials,
     require_others,
     speakers_of,
 )
-from speechprobe.layers.trial_scoring import Mean, Scorer, Scoring
-from speechprobe.layers.verification_cautions import verification_cautions
-from speechprobe.layers.verification_rates import N_SHUFFLES, RatesOfLayers
-from speechprobe.layers.verification_scores import VerificationScores
+from speechprobe.layers.verification.trial_scoring import Mean, Scorer, Scoring
 from speechprobe.metrics._check import require_share
 from speechprobe.metrics.uncertainty import require_confidence
 from speechprobe.store import RaggedLayer

@@ -15,9 +15,9 @@ from torch import nn
 from speechprobe._files import replacing
 from speechprobe.extractors.module import ModuleExtractor
 from speechprobe.metrics.verification import equal_error_rate
-from speechprobe.protocols._speaker_files import Recordings
-from speechprobe.protocols._speaker_parts import Parts
-from speechprobe.protocols._speaker_validation import Validation
+from speechprobe.protocols._speaker.files import Recordings
+from speechprobe.protocols._speaker.parts import Parts
+from speechprobe.protocols._speaker.validation import Validation
 from speechprobe.protocols.study import Study
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from speechprobe.protocols._serab_classifiers import classify
-from speechprobe.protocols._serab_embedding import Embeddings, embed
-from speechprobe.protocols._serab_tasks import EMOTION, Edition, Root, material_of, why_missing
+from speechprobe.protocols._serab.classifiers import classify
+from speechprobe.protocols._serab.embedding import Embeddings, embed
+from speechprobe.protocols._serab.tasks import EMOTION, Edition, Root, material_of, why_missing
 
 if TYPE_CHECKING:
     from speechprobe.extractors.base import Extractor

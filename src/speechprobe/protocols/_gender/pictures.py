@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from speechprobe.layers import LayerScores
-from speechprobe.protocols._gender_probes import Curves, Found
+from speechprobe.protocols._gender.probes import Curves, Found
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,7 +17,7 @@ from speechprobe import metrics
 from speechprobe._files import hide_progress
 from speechprobe.probes.baselines import baselines
 from speechprobe.probes.search import SearchResult, search
-from speechprobe.protocols._serab_tasks import EMOTION, PARTS, Material
+from speechprobe.protocols._serab.tasks import EMOTION, PARTS, Material
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

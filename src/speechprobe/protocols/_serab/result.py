@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from speechprobe._files import replacing
-from speechprobe.protocols._serab_published import MEANS, published
-from speechprobe.protocols._serab_tasks import NINE, TASKS
+from speechprobe.protocols._serab.published import MEANS, published
+from speechprobe.protocols._serab.tasks import NINE, TASKS
 from speechprobe.protocols.study import Study
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from speechprobe.protocols._serab_tasks import NINE
+from speechprobe.protocols._serab.tasks import NINE
 
 _MEANS = {
     "YAMNet": (55.1, 55.8, 54.0),

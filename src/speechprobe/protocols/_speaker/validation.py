@@ -23,9 +23,9 @@ from speechprobe.datasets.trials import make_trials
 from speechprobe.metrics.trial_scores import cosine_scores
 from speechprobe.metrics.uncertainty import bootstrap_interval
 from speechprobe.metrics.verification import equal_error_rate
-from speechprobe.protocols._speaker_batches import waveforms
-from speechprobe.protocols._speaker_files import Recordings, listed
-from speechprobe.protocols._speaker_settings import SpeakerTraining
+from speechprobe.protocols._speaker.batches import waveforms
+from speechprobe.protocols._speaker.files import Recordings, listed
+from speechprobe.protocols._speaker.settings import SpeakerTraining
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

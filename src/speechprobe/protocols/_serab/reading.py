@@ -25,8 +25,8 @@ from speechprobe.extractors.nets.byol import AudioNTT2020
 from speechprobe.extractors.nets.cvt import CvT
 from speechprobe.extractors.opensmile import OpenSmile
 from speechprobe.extractors.wrapped import Wrapped
-from speechprobe.protocols._serab_resampler import resample_as_in_2021
-from speechprobe.protocols._serab_tasks import MISTAKEN, TASKS, Edition, Material
+from speechprobe.protocols._serab.resampler import resample_as_in_2021
+from speechprobe.protocols._serab.tasks import MISTAKEN, TASKS, Edition, Material
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,7 +18,7 @@ from speechprobe import metrics
 from speechprobe.features import Features
 from speechprobe.layers import LayerScores, probe_layers
 from speechprobe.probes import TorchCNNClassifier, TorchMLPClassifier, baselines, search, tune
-from speechprobe.protocols._gender_features import IMAGE, POWER, GenderData, MelImageCNN
+from speechprobe.protocols._gender.features import IMAGE, POWER, GenderData, MelImageCNN
 
 if TYPE_CHECKING:
     from speechprobe.probes import Halving

@@ -10,9 +10,9 @@ import pandas as pd
 
 from speechprobe.features import Features
 from speechprobe.layers import LayerScore, LayerScores
-from speechprobe.protocols._rate_inputs import safe
-from speechprobe.protocols._rate_parts import RATE
-from speechprobe.protocols._rate_scores import EMBEDDING, LAYERS, MLP, RIDGE, Scores
+from speechprobe.protocols._rate.inputs import safe
+from speechprobe.protocols._rate.parts import RATE
+from speechprobe.protocols._rate.scores import EMBEDDING, LAYERS, MLP, RIDGE, Scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

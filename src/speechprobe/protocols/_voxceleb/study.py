@@ -11,11 +11,11 @@ import pandas as pd
 
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.features.table import Failure
-from speechprobe.layers.cohort import Cohort
-from speechprobe.layers.trial_rows import Missing, rows_of_names
-from speechprobe.layers.trial_scoring import TEN_CROPS, Scoring
-from speechprobe.layers.verification_scores import VerificationScores
-from speechprobe.protocols._voxceleb_lists import TrialList, with_published
+from speechprobe.layers.verification.cohort import Cohort
+from speechprobe.layers.verification.scores import VerificationScores
+from speechprobe.layers.verification.trial_rows import Missing, rows_of_names
+from speechprobe.layers.verification.trial_scoring import TEN_CROPS, Scoring
+from speechprobe.protocols._voxceleb.lists import TrialList, with_published
 from speechprobe.protocols.study import Study
 
 if TYPE_CHECKING:

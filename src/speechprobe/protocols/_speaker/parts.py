@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from speechprobe.protocols._speaker_files import Recordings, listed
-from speechprobe.protocols._speaker_settings import SpeakerTraining
+from speechprobe.protocols._speaker.files import Recordings, listed
+from speechprobe.protocols._speaker.settings import SpeakerTraining
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,8 +11,8 @@ import numpy as np
 
 from speechprobe.extractors.base import select_layers
 from speechprobe.features.extraction import extract
-from speechprobe.protocols._serab_reading import Fitted, ReadAsIn2021, fit_to, rates_of
-from speechprobe.protocols._serab_tasks import Edition, Material
+from speechprobe.protocols._serab.reading import Fitted, ReadAsIn2021, fit_to, rates_of
+from speechprobe.protocols._serab.tasks import Edition, Material
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

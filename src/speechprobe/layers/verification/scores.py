@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from speechprobe.layers import files, verification_files
+from speechprobe.layers import files
 from speechprobe.layers.records import SHUFFLED, LayerScore, known
 from speechprobe.layers.scores import LayerScores
+from speechprobe.layers.verification import files as verification_files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,11 +15,11 @@ from speechprobe import metrics
 from speechprobe.features import Features
 from speechprobe.layers import LayerScore, LayerScores, probe_layers
 from speechprobe.probes import RidgeProbe, TorchMLPRegressor, cca
-from speechprobe.protocols._rate_parts import ARTICULATION, DURATION, RATE
+from speechprobe.protocols._rate.parts import ARTICULATION, DURATION, RATE
 
 if TYPE_CHECKING:
     from speechprobe.datasets.splits import Split
-    from speechprobe.protocols._rate_parts import RateData
+    from speechprobe.protocols._rate.parts import RateData
 
 # The tables of scores.
 LAYERS, EMBEDDING, BEYOND = "layer_metrics", "embedding_metrics", "beyond_duration"

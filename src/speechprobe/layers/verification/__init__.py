@@ -1,0 +1,1 @@
+"""Speaker verification by every layer: trials, scores, rates with intervals by speaker."""
