@@ -38,8 +38,15 @@ def test_json_with_the_trials_beside_loads_back_equal(scores, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.json", "trials.csv"]
 
 
+def test_json_loads_back_equal_by_default(scores, tmp_path):
+    scores.to_json(tmp_path / "eer.json")
+    assert VerificationScores.from_json(tmp_path / "eer.json") == scores
+    assert (tmp_path / "eer.trials.csv").is_file()
+
+
 def test_json_alone_is_equal_but_for_the_trials(scores, tmp_path):
-    scores.to_json(tmp_path / "scores.json")
+    scores.to_json(tmp_path / "scores.json", trials=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
     loaded = VerificationScores.from_json(tmp_path / "scores.json")
     assert loaded != scores
     assert loaded == replace(scores, trial_list=pd.DataFrame(), scores={})

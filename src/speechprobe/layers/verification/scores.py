@@ -235,7 +235,7 @@ class VerificationScores:
         records = verification_files.read_csv(Path(path), VerificationScore)
         return cls(records, pd.DataFrame(), {})
 
-    def to_json(self, path: str | Path, *, trials: str | None = None) -> None:
+    def to_json(self, path: str | Path, *, trials: str | bool = True) -> None:
         """Write records, cautions, settings and absent files; NaN becomes null.
 
         Parameters
@@ -243,15 +243,16 @@ class VerificationScores:
         path
             The JSON file.
         trials
-            Name of a CSV file in the same folder for the trials with the scores of all layers,
-            which are left out without.
+            Name of a CSV file in the same folder for the trials with the scores of all layers: that
+            of `path` with ".trials.csv" by default. False leaves them out.
 
         Raises
         ------
         ValueError
             If the trials would go into another folder.
         """
-        if trials is not None and Path(trials).name != trials:
+        name = Path(path).stem + ".trials.csv" if trials is True else trials or None
+        if name and Path(name).name != name:
             raise ValueError(f"trials go beside {path}; give a file name, got {trials}")
         content = {
             "settings": dict(self.settings),
@@ -259,8 +260,8 @@ class VerificationScores:
             "cautions": self.cautions,
             "absent": self.absent,
         }
-        wide = None if trials is None else verification_files.wide(self.trial_list, self.scores)
-        verification_files.write_json(Path(path), content, wide, trials)
+        wide = verification_files.wide(self.trial_list, self.scores) if name else None
+        verification_files.write_json(Path(path), content, wide, name)
 
     @classmethod
     def from_json(cls, path: str | Path) -> VerificationScores:
