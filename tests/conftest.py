@@ -21,6 +21,12 @@ settings.register_profile(
 )
 settings.load_profile("speechprobe")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what is slow first, so that no worker ends with it alone."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 SPEAKERS_TXT = """\

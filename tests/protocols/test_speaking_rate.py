@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -410,13 +410,13 @@ def test_whisper_base_has_the_reference_r2_on_test_other(shared, tmp_path):
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_the_example_runs_on_emodb_and_says_what_has_random_weights(shared, tmp_path):
+def test_the_example_runs_on_emodb_and_says_what_has_random_weights(
+    shared, tmp_path, monkeypatch, capsys
+):
     script = Path(__file__).parents[2] / "examples" / "speaking_rate_study.py"
     arguments = ["--emodb", shared / "data" / "emodb", "--limit", 30, "--out", tmp_path]
-    done = subprocess.run(
-        [sys.executable, script, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "- SimAM-ResNet34-untrained has random weights" in done.stdout
+    monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+    runpy.run_path(str(script), run_name="__main__")
+    assert "- SimAM-ResNet34-untrained has random weights" in capsys.readouterr().out
     written = {path.name for path in (tmp_path / "emodb-corrected").iterdir()}
     assert {"layer_metrics.csv", "cca.csv", "labels.csv", "layer_curves_ridge.svg"} <= written
