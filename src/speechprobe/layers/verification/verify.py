@@ -11,9 +11,9 @@ How the rates come about
   as `metrics.equal_error_rate` and `metrics.min_dcf` give them.
 - Interval: speakers are drawn with replacement 1,000 times, and a trial of two weighs the product
   of how often they were drawn, a trial of one how often that one was; see
-  `layers.verification.resamples`, where the source stands. It says how the rates would move with other
-  speakers. Resampling trials instead would give intervals that are far too narrow, since each file
-  is in many.
+  `layers.verification.resamples`, where the source stands. It says how the rates would move with
+  other speakers. Resampling trials instead would give intervals that are far too narrow, since each
+  file is in many.
 - Floor: the same scores with the labels of the trials shuffled, the mean of five runs; about 0.5
   for the equal error rate and 1 for minDCF. Features given as `floor` are compared the same way;
   the gap to the lowest floor has an interval from the same draws.
