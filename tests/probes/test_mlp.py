@@ -13,8 +13,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
+from speechprobe.features import RaggedLayer
 from speechprobe.probes import RidgeProbe, TorchMLPClassifier, TorchMLPRegressor
-from speechprobe.probes.jobs import Job, fit_predict_many
+from speechprobe.probes.jobs import Job, fit_predict_layers, fit_predict_many
 from speechprobe.probes.training import hold_out
 
 
@@ -373,3 +374,10 @@ def test_a_dim_that_hardly_any_item_uses_does_not_blow_predictions_up():
     for values in (np.hstack([x, dead]), np.hstack([x, 5 + dead])):
         predicted = np.concatenate(fit_predict_many(probe, values, jobs))
         assert r2_score(y, predicted) > 0.8
+
+
+def test_frames_are_refused_by_the_name_of_their_layer(y):
+    frames = RaggedLayer.of([np.ones((number % 3 + 1, 4), np.float32) for number in range(75)])
+    rows = np.arange(75)
+    with pytest.raises(ValueError, match="layer 'conv1' holds frames, and TorchMLPRegressor takes"):
+        fit_predict_layers(TorchMLPRegressor(), {"conv1": frames}, [Job(rows, rows, y, 0)])

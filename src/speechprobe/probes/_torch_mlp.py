@@ -135,6 +135,13 @@ class TorchMLP(Savable, BaseEstimator):
         jobs
             The fits, the same for every layer.
         """
+        for layer, matrix in matrices.items():
+            if len(getattr(matrix, "shape", ())) != 2:
+                raise ValueError(
+                    f"layer {layer!r} holds frames, and {type(self).__name__} takes one vector an "
+                    "item; pool first, features.pooled('mean'), or take TorchCNN... or "
+                    "TorchAttentive..."
+                )
         found: dict[str, list[NDArray[Any]]] = {layer: [] for layer in matrices}
         coded, tasks = self._tasks(matrices, jobs)
         trained = iter(train(matrices, tasks, device=self.device))
