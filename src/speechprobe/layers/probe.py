@@ -174,10 +174,7 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     real = Run(folds, task.truth, None, taken_out, held)
     controls = _controls(real, items, task, control, seeds)
     plan = Plan(real, tuple(seeds), shuffled, controls)
-    with tqdm(
-        total=len(features.layers), desc=target, unit="layer", disable=hide_progress(progress)
-    ) as bar:
-        outcomes = _outcomes(plan, probe, layers, bar)
+    outcomes = _outcomes(plan, probe, layers, target, progress)
     outcomes = with_floors(outcomes, given, plan, probe, nuisance)
     records, chosen, aided = score(outcomes, measures, plan, codes[plan.real.scored], confidence)
     settings = {
@@ -196,8 +193,7 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
         "n_resamples": N_RESAMPLES,
         "features": dict(features.provenance),
     }
-    further = cautions_of(records, plan, task, items, groups, control)
-    cautions = (*unseen, *unchosen, *aided, *further)
+    cautions = *unseen, *unchosen, *aided, *cautions_of(records, plan, task, items, groups, control)
     predictions = _predictions(outcomes, plan, task, items, groups)
     functions = {measure.name: measure.metric for measure in measures}
     return LayerScores(records, predictions, settings, chosen, cautions, functions)
@@ -225,13 +221,17 @@ def _as_spread(labels: NDArray[Any], real: Run, task: Target) -> NDArray[Any]:
     return np.asarray(real.target.mean() + (labels - labels.mean()) * spreads[0] / spreads[1])
 
 
-def _outcomes(plan: Plan, probe: Any, layers: Matrices, bar: tqdm[Any]) -> dict[str, Outcome]:
+def _outcomes(
+    plan: Plan, probe: Any, layers: Matrices, target: str, progress: bool
+) -> dict[str, Outcome]:
     """Return the predictions of all layers in depth order; those of equal width train as one."""
     found: dict[str, Outcome] = {}
-    for batch in batches(layers.features.layers):
-        found |= plan.run(probe, {layer: layers[layer] for layer in batch})
-        bar.update(len(batch))
-    return {layer: found[layer] for layer in layers.features.layers}
+    names = layers.features.layers
+    with tqdm(total=len(names), desc=target, unit="layer", disable=hide_progress(progress)) as bar:
+        for batch in batches(names):
+            found |= plan.run(probe, {layer: layers[layer] for layer in batch})
+            bar.update(len(batch))
+    return {layer: found[layer] for layer in names}
 
 
 def _require_settings(

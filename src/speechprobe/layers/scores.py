@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from speechprobe.layers import files
+from speechprobe.layers import files, record_files
 from speechprobe.layers.differences import differences_of
 from speechprobe.layers.records import CONSTANTS, SHUFFLED, LayerScore
 from speechprobe.layers.target import name_of
@@ -199,7 +199,7 @@ class LayerScores:
 
     def to_csv(self, path: str | Path) -> None:
         """Write the records, in full precision, one a row; a column a floor."""
-        files.write_csv(Path(path), self.records)
+        record_files.write_csv(Path(path), self.records)
 
     @classmethod
     def from_csv(cls, path: str | Path) -> LayerScores:
@@ -210,7 +210,9 @@ class LayerScores:
         ValueError
             If the file is none of `to_csv`.
         """
-        return cls(files.read_csv(Path(path)), pd.DataFrame())
+        return cls(
+            record_files.read_csv(Path(path), LayerScore, "LayerScores.to_csv"), pd.DataFrame()
+        )
 
     def to_json(self, path: str | Path, *, predictions: str | Path | bool = True) -> None:
         """Write records, choices, cautions and settings; NaN becomes null.
@@ -256,7 +258,7 @@ class LayerScores:
 
     def to_latex(self, path: str | Path | None = None) -> str:
         """Return the table in LaTeX (package booktabs), and write it if a path is given."""
-        return files.latex(self.table().reset_index(), path)
+        return record_files.latex(self.table().reset_index(), path)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LayerScores):
@@ -279,7 +281,7 @@ class LayerScores:
 
 
 def _as_json(settings: Mapping[str, Any]) -> str:
-    return json.dumps(dict(settings), default=files.as_json, sort_keys=True)
+    return json.dumps(dict(settings), default=record_files.as_json, sort_keys=True)
 
 
 def _alike(a: pd.DataFrame | None, b: pd.DataFrame | None) -> bool:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from speechprobe.layers import files
+from speechprobe.layers import record_files
 from speechprobe.layers.records import SHUFFLED, LayerScore, known
 from speechprobe.layers.scores import LayerScores
-from speechprobe.layers.verification import files as verification_files
+from speechprobe.layers.verification import files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -221,7 +221,7 @@ class VerificationScores:
 
     def to_csv(self, path: str | Path) -> None:
         """Write the records, in full precision, one a row; a column a floor."""
-        verification_files.write_csv(Path(path), self.records)
+        record_files.write_csv(Path(path), self.records)
 
     @classmethod
     def from_csv(cls, path: str | Path) -> VerificationScores:
@@ -232,7 +232,7 @@ class VerificationScores:
         ValueError
             If the file is none of `to_csv`.
         """
-        records = verification_files.read_csv(Path(path), VerificationScore)
+        records = record_files.read_csv(Path(path), VerificationScore, "VerificationScores.to_csv")
         return cls(records, pd.DataFrame(), {})
 
     def to_json(self, path: str | Path, *, trials: str | bool = True) -> None:
@@ -260,8 +260,8 @@ class VerificationScores:
             "cautions": self.cautions,
             "absent": self.absent,
         }
-        wide = verification_files.wide(self.trial_list, self.scores) if name else None
-        verification_files.write_json(Path(path), content, wide, name)
+        wide = files.wide(self.trial_list, self.scores) if name else None
+        files.write_json(Path(path), content, wide, name)
 
     @classmethod
     def from_json(cls, path: str | Path) -> VerificationScores:
@@ -274,11 +274,11 @@ class VerificationScores:
         FileNotFoundError
             If the trials that were written beside are not there.
         """
-        return cls(**verification_files.read_json(Path(path), VerificationScore))
+        return cls(**files.read_json(Path(path), VerificationScore))
 
     def to_latex(self, path: str | Path | None = None) -> str:
         """Return the table in LaTeX (package booktabs), and write it if a path is given."""
-        return files.latex(self.table().reset_index(), path, n_words=1, form=".4g")
+        return record_files.latex(self.table().reset_index(), path, n_words=1, form=".4g")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, VerificationScores):
@@ -287,7 +287,7 @@ class VerificationScores:
             (each.records, each.cautions, each.absent, _as_json(each.settings))
             for each in (self, other)
         )
-        wide = [verification_files.wide(e.trial_list, e.scores) for e in (self, other)]
+        wide = [files.wide(e.trial_list, e.scores) for e in (self, other)]
         return ours == theirs and wide[0].equals(wide[1])
 
     __hash__ = None  # type: ignore[assignment]  # frames have no hash
@@ -302,4 +302,4 @@ class VerificationScores:
 
 
 def _as_json(settings: Mapping[str, Any]) -> str:
-    return json.dumps(dict(settings), default=files.as_json, sort_keys=True)
+    return json.dumps(dict(settings), default=record_files.as_json, sort_keys=True)
