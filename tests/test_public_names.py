@@ -19,7 +19,7 @@ def test_the_import_is_light():
 def test_every_public_name_loads():
     packages = (
         sp, sp.datasets, sp.extractors, sp.metrics, sp.probes, sp.layers, sp.plots, sp.reports,
-        sp.protocols,
+        sp.protocols, sp.engines,
     )  # fmt: skip
     for package in packages:
         for name in package.__all__:

@@ -1,5 +1,6 @@
 from . import audio as audio
 from . import datasets as datasets
+from . import engines as engines
 from . import extractors as extractors
 from . import layers as layers
 from . import metrics as metrics

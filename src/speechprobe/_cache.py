@@ -1,10 +1,10 @@
 """What was read or measured of a file, kept between sessions as long as the file is the same.
 
 One SQLite file in a folder of our own: `$SPEECHPROBE_CACHE`, or else the user's cache folder of
-the system (`~/.cache/speechprobe` on Linux). Deleting that file loses nothing but time; `sounds`
-beside it holds what `load_hf_dataset` wrote. A file is known
-by its path, its size and the time of its last change; nothing is written beside it. A cache that
-cannot be opened or written is done without, with one warning a session.
+the system (`~/.cache/speechprobe` on Linux). Deleting that file loses nothing but time; beside it
+`sounds` holds what `load_hf_dataset` wrote, and `shards` copies of files of remote stores. A file
+is known by its path, its size and the time of its last change; nothing is written beside it. A
+cache that cannot be opened or written is done without, with one warning a session.
 """
 
 from __future__ import annotations

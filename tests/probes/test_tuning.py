@@ -16,6 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from speechprobe.engines import Ray
 from speechprobe.probes import (
     TorchMLPClassifier,
     TorchMLPRegressor,
@@ -272,7 +273,7 @@ def test_training_from_scratch_passes_through_the_same_weights():
         ({"groups": SPEAKERS[:5]}, r"groups must be \(60,\)"),
         ({"groups": ROWS % 7, "split": PARTS}, "7 groups stand in train and in validation"),
         ({"split": (ROWS, ROWS)}, "60 rows stand in two parts"),
-        ({"split": PARTS, "engine": "dask"}, "engine must be None or 'ray', got 'dask'"),
+        ({"split": PARTS, "engine": "dask"}, "engine must be None, 'ray' or engines.Ray"),
         ({"split": PARTS, "n_trials": 0}, "n_trials must be at least 1, got 0"),
     ],
 )
@@ -383,8 +384,10 @@ def test_a_trial_that_ray_lost_is_a_failure():
 
 
 def test_a_trial_on_a_gpu_asks_ray_for_one():
-    assert _resources(TorchMLPRegressor()) == {"cpu": 1}
-    assert _resources(make_pipeline(TorchMLPRegressor(device="cuda:0"))) == {"cpu": 1, "gpu": 1}
+    on_gpu = make_pipeline(TorchMLPRegressor(device="cuda:0"))
+    assert _resources(TorchMLPRegressor(), Ray()) == {"cpu": 1}
+    assert _resources(on_gpu, Ray()) == {"cpu": 1, "gpu": 1}
+    assert _resources(on_gpu, Ray(num_gpus_per_worker=0.5)) == {"cpu": 1, "gpu": 0.5}
 
 
 @pytest.mark.slow
@@ -405,9 +408,9 @@ def test_ray_gives_the_scores_that_the_plain_engine_gives(monkeypatch, capfd):
             engine=engine,
             halving=Halving(eta=2),
         )
-        for engine in (None, "ray")
+        for engine in (None, Ray(num_workers=1))
     }
-    plain, asha = found[None], found["ray"]
+    plain, asha = found.values()
     np.testing.assert_array_equal(asha.table["learning_rate"], plain.table["learning_rate"])
     keys = ["trial", "epoch", "split"]
     both = asha.curves.merge(plain.curves, on=keys, suffixes=("_ray", ""))

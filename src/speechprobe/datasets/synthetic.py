@@ -204,8 +204,8 @@ def _require_same(found: Path, record: str) -> None:
 def _refuse_strays(folder: Path, plan: pd.DataFrame) -> None:
     ours = {*plan["path"], _TABLE, _BEGUN}
     for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix().removesuffix(PARTIAL)
-        if path.is_file() and name not in ours:
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in ours and not name.endswith(PARTIAL):
             raise ValueError(
                 f"{folder} holds {name}, which is no part of the synthetic corpus asked for; "
                 "give a new or an empty folder"

@@ -4,10 +4,25 @@ Utterances are taken in windows of some hundreds in the order of the corpus, sor
 inside a window and packed into batches, so that what is finished is always close to a prefix of
 the corpus and a batch wastes little padding. How much sound a batch holds is measured on the first
 of them where it is "auto", see `speechprobe.engines.batching`.
+
+`Ray` spreads an extraction, a probing or a search over a cluster.
 """
 
+from speechprobe._ray import Ray
 from speechprobe.engines.batching import pack, resolve_batch_seconds
+from speechprobe.engines.protocol import Engine, check_engine, has_gpus
 from speechprobe.engines.reading import Source, resolve_workers
 from speechprobe.engines.serial import Done, Serial
 
-__all__ = ["Done", "Serial", "Source", "pack", "resolve_batch_seconds", "resolve_workers"]
+__all__ = [
+    "Done",
+    "Engine",
+    "Ray",
+    "Serial",
+    "Source",
+    "check_engine",
+    "has_gpus",
+    "pack",
+    "resolve_batch_seconds",
+    "resolve_workers",
+]

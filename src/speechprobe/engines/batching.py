@@ -112,6 +112,26 @@ class Batches:
         return min(size for size, cost in self._costs.items() if cost <= _TIE * best)
 
 
+class Given:
+    """Batches that are cut already, of at most some seconds; otherwise as `Batches`."""
+
+    def __init__(self, batches: Sequence[Sequence[Source]], seconds: float) -> None:
+        self._batches, self.seconds, self.settled = batches, seconds, seconds
+        self.order = [source for batch in batches for source in batch]
+
+    def __iter__(self) -> Iterator[list[Source]]:
+        return (list(batch) for batch in self._batches)
+
+    def tell(self, seconds: float) -> None:
+        """Nothing is measured."""
+
+
+def trial_sound(*, on_accelerator: bool) -> float:
+    """Return the seconds of sound from which on a trial tries every size, of usual utterances."""
+    sizes = ACCELERATOR_SIZES if on_accelerator else SIZES
+    return 1.2 * _TIMES * sum(sizes) / _SHARE
+
+
 def plan_trial(
     sources: Sequence[Source], sizes: Sequence[float]
 ) -> tuple[list[Round], list[Source]]:

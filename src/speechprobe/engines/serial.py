@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechprobe import pooling
-from speechprobe.engines.batching import Batches
+from speechprobe.engines.batching import Batches, Given
 from speechprobe.engines.reading import Reader, Source
 from speechprobe.extractors.base import Extractor, pool_signals
 
@@ -63,12 +63,19 @@ class Serial:
         """How long the extractor has waited for sound files."""
         return self._reader.seconds_waiting
 
-    def run(self, sources: Sequence[Source]) -> Generator[Done]:
+    def run(
+        self, sources: Sequence[Source], cut: Sequence[Sequence[Source]] | None = None
+    ) -> Generator[Done]:
         """Yield what comes of each batch, or of each utterance of a batch that fails.
 
-        `layers` holds one row, or one array of rows, for each of `sources`.
+        `layers` holds one row, or one array of rows, for each of `sources`. Batches that are `cut`
+        already are run as they are.
         """
-        batches = Batches(sources, self.batch_seconds, self._extractor)
+        batches: Batches | Given
+        if cut is None:
+            batches = Batches(sources, self.batch_seconds, self._extractor)
+        else:
+            batches = Given(cut, float(self.batch_seconds))
         with contextlib.closing(self._reader.signals(batches.order)) as signals:
             for batch in batches:
                 self.batch_seconds = batches.settled

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from speechprobe.engines import Serial, Source
+    from speechprobe.features.spreading import Spread
 
 
 class Progress:
@@ -53,7 +54,7 @@ class Progress:
         )
         self._bar.update(sound)
 
-    def cost(self, engine: Serial, extractor: Any) -> dict[str, Any]:
+    def cost(self, engine: Serial | Spread, extractor: Any) -> dict[str, Any]:
         """Return what the run has cost, for the provenance.
 
         `peak_memory_bytes` is the most that the process has held since its start, and

@@ -10,17 +10,18 @@ import numpy as np
 import pandas as pd
 
 from speechprobe.datasets.corpus import Corpus
-from speechprobe.datasets.spans import END, START, holds_spans
+from speechprobe.datasets.spans import END, START, UTTERANCE, holds_spans
 from speechprobe.engines import Source
-from speechprobe.features.table import Failure, Features, load_features
-from speechprobe.store import RaggedLayer, Store
+from speechprobe.features.table import Failure, Features
+from speechprobe.store import RaggedLayer, Store, as_json, as_stored, read_items
 from speechprobe.store.shards import Rows, joined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What a kill can cost at most, besides the batch under way; bytes bound the memory of frames.
-FLUSH_ROWS, FLUSH_SECONDS, FLUSH_BYTES = 1024, 20.0, 128 << 20
+# What a kill can cost at most, besides the batch under way: so many seconds, or, that a long run on
+# a slow device does not end in very many shards, this share of it. Bytes bound the memory of frames.
+FLUSH_ROWS, FLUSH_SECONDS, FLUSH_SHARE, FLUSH_BYTES = 1024, 20.0, 0.01, 128 << 20
 
 
 class Memory:
@@ -52,10 +53,21 @@ class Memory:
 
 
 class Disk:
-    """Keeps features in a store."""
+    """Keeps features in a store.
 
-    def __init__(self, store: Store, corpus: Corpus) -> None:
+    Parameters
+    ----------
+    store
+        The store.
+    corpus
+        What this process extracts.
+    whole
+        What all processes extract that write the store; None: the same.
+    """
+
+    def __init__(self, store: Store, corpus: Corpus, whole: Corpus | None = None) -> None:
         self._store = store
+        self._whole = None if whole is None or len(whole) == len(corpus) else whole
         self.done = store.done
         self._require_unchanged(corpus)
 
@@ -65,7 +77,7 @@ class Disk:
                 before = self.done.get(str(key), now)
                 if abs(before - now) > 1e-3:
                     raise ValueError(
-                        f"{self._store.folder}: utterance {key!r} lasted {before:.3f} s when it "
+                        f"{self._store.place}: utterance {key!r} lasted {before:.3f} s when it "
                         f"was extracted and lasts {now:.3f} s now; give another store folder"
                     )
         if holds_spans(corpus.table):
@@ -73,20 +85,21 @@ class Disk:
                 before = self._store.spans.get(key, now)
                 if not np.allclose(before, now, rtol=0, atol=1e-6):
                     raise ValueError(
-                        f"{self._store.folder}: span {key!r} was {_seconds(before)} when it was "
+                        f"{self._store.place}: span {key!r} was {_seconds(before)} when it was "
                         f"extracted and is {_seconds(now)} now; give another store folder"
                     )
 
     def take(self, parts: Iterator[Rows]) -> None:
         """Keep all rows."""
         waiting: list[Rows] = []
-        since = time.monotonic()
+        begun = since = time.monotonic()
         try:
             for part in parts:
                 waiting.append(part)
                 full = sum(len(each.ids) for each in waiting) >= FLUSH_ROWS
                 full = full or sum(map(_n_bytes, waiting)) >= FLUSH_BYTES
-                if full or time.monotonic() - since > FLUSH_SECONDS:
+                now = time.monotonic()
+                if full or now - since > max(FLUSH_SECONDS, FLUSH_SHARE * (now - begun)):
                     self._flush(waiting)
                     since = time.monotonic()
         finally:
@@ -97,16 +110,52 @@ class Disk:
             self._store.write(joined(waiting))
             waiting.clear()
 
+    def adopt(
+        self,
+        name: str,
+        ids: Sequence[str],
+        durations: Sequence[float],
+        spans: Sequence[tuple[float, float]] | None = None,
+    ) -> None:
+        """Note a shard that a worker has written."""
+        self._store.adopt(name, ids, durations, spans)
+
     def finish(
         self,
         corpus: Corpus,
         failures: Sequence[tuple[Source, Exception]],
         provenance: Mapping[str, Any],
     ) -> Features:
-        """Return what was kept, in the order of the corpus."""
-        items, listed = _outcome(corpus, self.done, failures)
-        self._store.finish(items, provenance, [failure._asdict() for failure in listed])
-        return load_features(self._store.folder)
+        """Return what was kept, in the order of the corpus.
+
+        The record is written by the process that finds everything settled: done, or failed.
+        """
+        noted = [
+            {"id": source.id, "path": source.path, "error": str(error)}
+            for source, error in failures
+        ]
+        if self._whole is None:
+            items, listed = _outcome(corpus, self.done, failures)
+            record = self._store.finish(items, provenance, noted)
+            items = read_items(self._store.place, record["columns"])
+        else:
+            self._store.note_failures(noted)
+            self._store.refresh()
+            self._finish_whole(self._whole, provenance)
+            items, listed = _outcome(corpus, self.done, failures)
+            items = as_stored(items)
+        layers = self._store.layers(list(items.index))
+        return Features(layers, items, as_json(provenance), listed)
+
+    def _finish_whole(self, whole: Corpus, provenance: Mapping[str, Any]) -> None:
+        table = whole.table
+        # What fails is an utterance, with all of its spans.
+        sources = table[UTTERANCE].astype(str) if holds_spans(table) else table.index
+        done = table.index.isin(list(self.done))
+        left = set(sources[~done])
+        failures = [each for each in self._store.failures() if each["id"] in left]
+        if done.any() and len(left) == len(failures):
+            self._store.finish(table[done], provenance, failures)
 
 
 def _outcome(
@@ -115,9 +164,9 @@ def _outcome(
     listed = tuple(Failure(source.path, str(error)) for source, error in failures)
     items = corpus.table[corpus.table.index.isin(list(done))]
     if items.empty:
+        first = f", first: {listed[0].error}" if listed else ""
         raise ValueError(
-            f"none of the {len(corpus)} utterances of {corpus.name!r} could be used, first: "
-            f"{listed[0].error}"
+            f"none of the {len(corpus)} utterances of {corpus.name!r} could be used{first}"
         )
     return items, listed
 

@@ -145,7 +145,7 @@ class _Trial:
         before = 0.0
         with contextlib.closing(self._counted()) as counted:
             for rows in rows_of(counted):
-                self.n_bytes += sum(_size(block) for block in rows.layers.values())
+                self.n_bytes += sum(map(n_bytes_of, rows.layers.values()))
                 now = time.perf_counter()
                 if isinstance(self._engine.batch_seconds, str) or not before:
                     started, before = now, self.heard
@@ -164,5 +164,6 @@ class _Trial:
                 yield done
 
 
-def _size(block: Any) -> int:
+def n_bytes_of(block: Any) -> int:
+    """Return the size of rows in bytes, an array or a list of arrays."""
     return sum(rows.nbytes for rows in block) if isinstance(block, list) else block.nbytes

@@ -202,23 +202,26 @@ def _pooled(rows: RaggedLayer, pool: Pooling) -> NDArray[np.float32]:
 
 
 def load_features(path: str | Path) -> Features:
-    """Load features that `extract` stored; layers stay on the disk until they are used.
+    """Load features that `extract` stored; layers stay in the store until they are used.
 
     Parameters
     ----------
     path
-        The store folder.
+        The store folder, or its address (``s3://``, ``gs://``, ``hf://``, ...): of a remote one
+        the labels and the heads of the shards are fetched, and each shard when it is first needed.
 
     Raises
     ------
     FileNotFoundError
         If the folder is no store.
     ValueError
-        If the extraction has not finished.
+        If the extraction has not finished, or a shard cannot be read.
+    ImportError
+        If the package that reads such an address is missing.
     """
-    folder = Path(path)
-    record = storage.read_record(folder)
-    items = storage.read_items(folder, record["columns"])
-    failures = tuple(Failure(**failure) for failure in record["failures"])
-    layers = storage.read_layers(folder, list(items.index))
+    place = storage.place_of(path)
+    record = storage.read_record(place)
+    items = storage.read_items(place, record["columns"])
+    failures = tuple(Failure(each["path"], each["error"]) for each in record["failures"])
+    layers = storage.read_layers(place, list(items.index))
     return Features(layers, items, record["provenance"], failures)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from speechprobe import engines
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.datasets.spans import END, START, UTTERANCE, holds_spans
+from speechprobe.engines import Source
 from speechprobe.pooling import Spans
 from speechprobe.store.shards import Rows
 
@@ -51,10 +54,47 @@ class Utterances:
         if isinstance(self.pool, Spans):
             self.pool.require(utterance, duration)
 
+    def part(self, sources: Sequence[Source]) -> Part:
+        """Return what is needed to make rows of some utterances, wherever they are run."""
+        pool = self.pool
+        if isinstance(pool, Spans):
+            pool = Spans({each.id: pool.seconds[each.id] for each in sources}, pool.pool)
+        return Part(pool)
+
+    def rows(self, done: engines.Done) -> Rows:
+        """Return the rows of utterances that have been run."""
+        return self.part(done.sources).rows(done)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What makes rows of some utterances; small enough to travel to a worker.
+
+    Parameters
+    ----------
+    pool
+        What an extractor is given.
+    spans
+        {utterance: ids of its spans}, where spans are rows, and `pool` has their seconds.
+    """
+
+    pool: Pooling
+    spans: Mapping[str, list[str]] | None = None
+
     def rows(self, done: engines.Done) -> Rows:
         """Return the rows of utterances that have been run."""
         sources = done.sources
-        return Rows([each.id for each in sources], [each.duration for each in sources], done.layers)
+        if self.spans is None or not isinstance(self.pool, Spans):
+            ids, durations = [each.id for each in sources], [each.duration for each in sources]
+            return Rows(ids, durations, done.layers)
+        listed = [(source, key) for source in sources for key in self.spans[source.id]]
+        seconds = np.concatenate([self.pool.seconds[source.id] for source in sources])
+        return Rows(
+            [key for _, key in listed],
+            [source.duration for source, _ in listed],
+            {layer: np.concatenate(blocks) for layer, blocks in done.layers.items()},
+            [(float(start), float(end)) for start, end in seconds],
+        )
 
 
 class SpansOfUtterances(Utterances):
@@ -95,17 +135,11 @@ class SpansOfUtterances(Utterances):
         self._set_pool()
         return [(utterance, str(paths[rows[0]])) for utterance, rows in self._rows.items()]
 
-    def rows(self, done: engines.Done) -> Rows:
-        """Return the rows of the spans of utterances that have been run."""
+    def part(self, sources: Sequence[Source]) -> Part:
+        """Return what is needed to make rows of the spans of some utterances."""
         ids = self._corpus.table.index
-        places = [self._rows[source.id] for source in done.sources]
-        flat = np.concatenate(places)
-        durations = [
-            source.duration for source, rows in zip(done.sources, places, strict=True) for _ in rows
-        ]
-        layers = {layer: np.concatenate(blocks) for layer, blocks in done.layers.items()}
-        spans = [(float(start), float(end)) for start, end in self._seconds[flat]]
-        return Rows(ids[flat].tolist(), durations, layers, spans)
+        spans = {each.id: ids[self._rows[each.id]].tolist() for each in sources}
+        return Part(super().part(sources).pool, spans)
 
     def _set_pool(self) -> None:
         seconds = {utterance: self._seconds[rows] for utterance, rows in self._rows.items()}
@@ -115,3 +149,30 @@ class SpansOfUtterances(Utterances):
 def units_of(corpus: Corpus, pool: Pooling) -> Utterances:
     """Return what an extraction of a corpus runs."""
     return (SpansOfUtterances if holds_spans(corpus.table) else Utterances)(corpus, pool)
+
+
+def part_of(corpus: Corpus, rank: int, world_size: int) -> Corpus:
+    """Return every `world_size`-th utterance from `rank` on, with all of its spans.
+
+    Raises
+    ------
+    ValueError
+        If there is no such rank, or it has no utterance.
+    """
+    if not 0 <= rank < world_size:
+        raise ValueError(
+            "shard must be (rank, world_size) with 0 <= rank < world_size, got "
+            f"{(rank, world_size)}"
+        )
+    if world_size == 1:
+        return corpus
+    table = corpus.table
+    utterances = table[UTTERANCE] if holds_spans(table) else table.index
+    number, _ = pd.factorize(utterances)
+    own = number % world_size == rank
+    if not own.any():
+        raise ValueError(
+            f"shard {(rank, world_size)} is empty: {corpus.name!r} has {number.max() + 1} "
+            f"utterances; take at most so many processes"
+        )
+    return corpus.select(own)

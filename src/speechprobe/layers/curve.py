@@ -169,7 +169,7 @@ def learning_curve(
     }  # {size: one list a seed with one job a fold}
     points: list[CurvePoint] = []
     for width, estimator in _estimators(probe, widths):
-        for batch in batches({name: features.layers[name] for name in names}):
+        for batch in batches({name: features.layers[name] for name in names}, estimator):
             listed = [job for by_seed in jobs.values() for each in by_seed for job in each]
             fitted = predict_all(estimator, {name: matrices[name] for name in batch}, listed)
             for layer, predicted in fitted.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from speechprobe.features import Features, RaggedLayer
 from speechprobe.layers.fits import ByFold, Outcome, Plan, width_of
 from speechprobe.layers.nuisance import Nuisance
 from speechprobe.layers.records import CONSTANTS, SHUFFLED
+from speechprobe.probes.jobs import shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +61,14 @@ class Matrices:
             )
         matrix = matrix if self._rows is None else matrix[self._rows]
         return matrix if self._nuisance is None else self._nuisance.beside(matrix)
+
+    def only(self, layers: Sequence[str]) -> Matrices:
+        """Return some of the layers."""
+        some = copy.copy(self)
+        some.features = replace(
+            self.features, layers={layer: self.features.layers[layer] for layer in layers}
+        )
+        return some
 
     def _frames(self, layer: str, rows: RaggedLayer) -> RaggedLayer:
         if self._nuisance is not None:
@@ -140,7 +150,7 @@ def _rows(features: Features, floor: Features, name: str) -> NDArray[np.intp] | 
 
 def with_floors(
     outcomes: Mapping[str, Outcome],
-    given: Mapping[str, Matrices],
+    fitted: Mapping[str, Mapping[str, list[ByFold]]],
     plan: Plan,
     probe: Any,
     nuisance: Nuisance | None,
@@ -151,8 +161,9 @@ def with_floors(
     ----------
     outcomes
         Predictions of each layer.
-    given
-        Features to fit as the layers were.
+    fitted
+        {floor: {layer: predictions}} of the features given as floors; one of a single layer is the
+        floor of every layer.
     plan
         The fits.
     probe
@@ -166,17 +177,14 @@ def with_floors(
     if nuisance is not None:
         columns = nuisance.columns.astype(np.float32)
         common[NUISANCE] = plan.run_floor(probe, {NUISANCE: columns})[NUISANCE]
-    own: dict[str, dict[str, list[ByFold]]] = {}
-    for name, matrices in given.items():
-        layers = list(matrices.features.layers)
-        wanted = layers if len(layers) == 1 else list(outcomes)
-        fitted: dict[str, list[ByFold]] = {}
-        for batch in batches({layer: matrices.features.layers[layer] for layer in wanted}):
-            fitted |= plan.run_floor(probe, {layer: matrices[layer] for layer in batch})
-        own[name] = {layer: fitted[wanted[0] if len(layers) == 1 else layer] for layer in outcomes}
     return {
         layer: replace(
-            outcome, floors=common | {name: fitted[layer] for name, fitted in own.items()}
+            outcome,
+            floors=common
+            | {
+                name: next(iter(own.values())) if len(own) == 1 else own[layer]
+                for name, own in fitted.items()
+            },
         )
         for layer, outcome in outcomes.items()
     }
@@ -189,14 +197,19 @@ def _n_vectors(layer: Any) -> int:
     return int(layer.n_frames.sum()) if isinstance(layer, RaggedLayer) else len(layer)
 
 
-def batches(layers: Mapping[str, Any]) -> list[list[str]]:
-    """Return the names of layers of equal width together, as many as fit into memory."""
+def batches(layers: Mapping[str, Any], probe: Any) -> list[list[str]]:
+    """Return the names of layers that the probe is handed together.
+
+    Those of equal width, as many as fit into memory; one after another for a probe that shares
+    nothing between layers.
+    """
+    at_once = AT_ONCE_BYTES if shares(probe, "fit_predict_layers") else 0
     by_width: dict[int, list[str]] = {}
     for name, layer in layers.items():
         by_width.setdefault(width_of(layer), []).append(name)
     found: list[list[str]] = []
     for width, names in by_width.items():
         n_items = max(_n_vectors(layers[name]) for name in names)
-        size = max(1, AT_ONCE_BYTES // max(1, 4 * n_items * width))
+        size = max(1, at_once // max(1, 4 * n_items * width))
         found += [names[start : start + size] for start in range(0, len(names), size)]
     return found

@@ -28,36 +28,66 @@ How a score comes about
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, overload
 
-import numpy as np
-import pandas as pd
-from tqdm.auto import tqdm
-
-from speechprobe._files import hide_progress
-from speechprobe.datasets import splits
 from speechprobe.datasets.splits import Split
+from speechprobe.engines import Engine, check_engine
 from speechprobe.features import Features
-from speechprobe.layers.cautions import cautions_of
-from speechprobe.layers.fits import Outcome, Plan, Run
-from speechprobe.layers.floors import Matrices, batches, given_floors, with_floors
-from speechprobe.layers.folds import folds_of, validated
-from speechprobe.layers.nuisance import Nuisance
+from speechprobe.layers.fitting import fit_all
+from speechprobe.layers.probing import Probing, Settings
 from speechprobe.layers.scores import LayerScores
-from speechprobe.layers.scoring import N_RESAMPLES, score
-from speechprobe.layers.target import Metric, Target, measures_of
-from speechprobe.metrics.uncertainty import require_confidence
-from speechprobe.probes.control import control_labels
+from speechprobe.layers.target import Metric
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+
+@overload
+def probe_layers(
+    features: Features,
+    *,
+    target: str,
+    groups: str | None,
+    probe: Any,
+    metrics: Metric | Sequence[Metric],
+    split: Split | Sequence[Split] | None = ...,
+    n_folds: int = ...,
+    n_shuffles: int = ...,
+    shuffle: Literal["auto", "within"] = ...,
+    floor: Features | Mapping[str, Features] | None = ...,
+    control: str | None = ...,
+    control_for: Sequence[str] = ...,
+    seeds: Sequence[int] = ...,
+    confidence: float = ...,
+    select_on: Literal["validation"] | None = ...,
+    engine: Engine | None = ...,
+    progress: bool = ...,
+) -> LayerScores: ...
+
+
+@overload
+def probe_layers(
+    features: Mapping[str, Features],
+    *,
+    target: str,
+    groups: str | None,
+    probe: Any,
+    metrics: Metric | Sequence[Metric],
+    split: Split | Sequence[Split] | None = ...,
+    n_folds: int = ...,
+    n_shuffles: int = ...,
+    shuffle: Literal["auto", "within"] = ...,
+    floor: Features | Mapping[str, Features] | None = ...,
+    control: str | None = ...,
+    control_for: Sequence[str] = ...,
+    seeds: Sequence[int] = ...,
+    confidence: float = ...,
+    select_on: Literal["validation"] | None = ...,
+    engine: Engine | None = ...,
+    progress: bool = ...,
+) -> dict[str, LayerScores]: ...
 
 
 def probe_layers(  # noqa: PLR0913 the public contract names each of these
-    features: Features,
+    features: Features | Mapping[str, Features],
     *,
     target: str,
     groups: str | None,
@@ -73,14 +103,15 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     seeds: Sequence[int] = (0,),
     confidence: float = 0.95,
     select_on: Literal["validation"] | None = "validation",
+    engine: Engine | None = None,
     progress: bool = True,
-) -> LayerScores:
+) -> LayerScores | dict[str, LayerScores]:
     """Probe every layer for one label.
 
     Parameters
     ----------
     features
-        Layers and labels.
+        Layers and labels; or those of several models by name, which are probed alike.
     target
         The label to predict.
     groups
@@ -119,13 +150,16 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
         Of the interval.
     select_on
         "validation", or None to save the fits that choose the layer; `best` then refuses.
+    engine
+        `engines.Ray` to spread the layers, of all models and floors, over a cluster; this process
+        by default.
     progress
         Show a progress bar where the output is a terminal.
 
     Returns
     -------
     scores
-        One record a layer and metric.
+        One record a layer and metric; of several models a dictionary of scores by name.
 
     Raises
     ------
@@ -139,6 +173,7 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
 
     Examples
     --------
+    >>> import numpy as np, pandas as pd
     >>> from speechprobe import metrics, probes
     >>> x = np.random.default_rng(0).normal(size=(60, 4))
     >>> items = pd.DataFrame({"speaker": np.arange(60) % 12, "rate": x[:, 0]})
@@ -147,141 +182,39 @@ def probe_layers(  # noqa: PLR0913 the public contract names each of these
     >>> scores.records[0].score > 0.9 > 0.5 > scores.records[0].floor
     True
     """
-    require_confidence(confidence)
-    _require_settings(features, seeds, select_on, n_shuffles, shuffle, groups)
-    items, task = features.items, Target(features.items, target, probe)
-    measures = measures_of(metrics, task)
-    nuisance = Nuisance(items, control_for, target=target, groups=groups) if control_for else None
-    taken_out = nuisance if task.classes is None else None
-    layers = Matrices(features, nuisance)
-    layers.check()
-    given = given_floors(features, floor, nuisance)
-    stratify = target if task.classes is not None else None
-    fold = functools.partial(
-        folds_of, split=split, groups=groups, n_folds=n_folds, stratify=stratify
+    check_engine(engine)
+    named = features if isinstance(features, Mapping) else {"": features}
+    asked = Settings(
+        target=target,
+        groups=groups,
+        probe=probe,
+        metrics=metrics,
+        split=split,
+        n_folds=n_folds,
+        n_shuffles=n_shuffles,
+        shuffle=shuffle,
+        floor=floor,
+        control=control,
+        control_for=control_for,
+        seeds=seeds,
+        confidence=confidence,
+        select_on=select_on,
     )
-    folds = fold(items)
-    unseen = task.check_folds(folds)
-    folds, unchosen = validated(folds, task, items, groups, select_on)
-    codes = splits.group_codes(items, groups)
-    held = None if groups is None else codes
-    kind = task.shuffled_between(codes, within=shuffle == "within")
-    shuffled = [
-        # Stratified folds follow the labels, so each shuffle has its own.
-        Run(fold(items.assign(**{target: task.truth[order]})), task.truth, order, taken_out, held)
-        for order in task.shuffles(codes, n_shuffles, kind)
-    ]
-    real = Run(folds, task.truth, None, taken_out, held)
-    controls = _controls(real, items, task, control, seeds)
-    plan = Plan(real, tuple(seeds), shuffled, controls)
-    outcomes = _outcomes(plan, probe, layers, target, progress)
-    outcomes = with_floors(outcomes, given, plan, probe, nuisance)
-    records, chosen, aided = score(outcomes, measures, plan, codes[plan.real.scored], confidence)
-    settings = {
-        "target": target,
-        "groups": groups,
-        "probe": repr(probe),
-        "n_folds": len(folds),
-        "n_shuffles": n_shuffles,
-        "shuffle": kind,
-        "control": control,
-        "control_for": list(control_for),
-        "floors": {name: dict(each.features.provenance) for name, each in given.items()},
-        "seeds": list(seeds),
-        "confidence": confidence,
-        "select_on": select_on,
-        "n_resamples": N_RESAMPLES,
-        "features": dict(features.provenance),
-    }
-    cautions = *unseen, *unchosen, *aided, *cautions_of(records, plan, task, items, groups, control)
-    predictions = _predictions(outcomes, plan, task, items, groups)
-    functions = {measure.name: measure.metric for measure in measures}
-    return LayerScores(records, predictions, settings, chosen, cautions, functions)
+    probings = {name: _probing(name, each, asked) for name, each in named.items()}
+    outcomes, floors = fit_all(probings, probe, engine, name=target, progress=progress)
+    scores = {name: each.scores(outcomes[name], floors[name]) for name, each in probings.items()}
+    return scores if isinstance(features, Mapping) else scores[""]
 
 
-def _controls(
-    real: Run, items: pd.DataFrame, task: Target, types: str | None, seeds: Sequence[int]
-) -> list[Run]:
-    """Return a control task for each seed, or none."""
-    if types is None:
-        return []
-    drawn = [control_labels(items, target=task.name, types=types, seed=seed) for seed in seeds]
-    return [replace(real, target=_as_spread(task.encode(each), real, task)) for each in drawn]
-
-
-def _as_spread(labels: NDArray[Any], real: Run, task: Target) -> NDArray[Any]:
-    """Return control labels with the mean and spread of the target, beyond the nuisance if any.
-
-    Few types draw few labels, and errors in the target's unit would tell their spread.
-    """
-    if task.classes is not None:
-        return labels
-    rows = np.arange(len(labels))
-    spreads = [each.target_of(rows).std() for each in (real, replace(real, target=labels))]
-    return np.asarray(real.target.mean() + (labels - labels.mean()) * spreads[0] / spreads[1])
-
-
-def _outcomes(
-    plan: Plan, probe: Any, layers: Matrices, target: str, progress: bool
-) -> dict[str, Outcome]:
-    """Return the predictions of all layers in depth order; those of equal width train as one."""
-    found: dict[str, Outcome] = {}
-    names = layers.features.layers
-    with tqdm(total=len(names), desc=target, unit="layer", disable=hide_progress(progress)) as bar:
-        for batch in batches(names):
-            found |= plan.run(probe, {layer: layers[layer] for layer in batch})
-            bar.update(len(batch))
-    return {layer: found[layer] for layer in names}
-
-
-def _require_settings(
-    features: Features,
-    seeds: Sequence[int],
-    select_on: str | None,
-    n_shuffles: int,
-    shuffle: str,
-    groups: str | None,
-) -> None:
+def _probing(name: str, features: Features, asked: Settings) -> Probing:
     if not isinstance(features, Features):
         raise TypeError(
             "probe_layers wants Features: those of extract, or Features(layers, items) of your own "
-            f"arrays; got {type(features).__name__}"
+            f"arrays, or a mapping of such by name; got {type(features).__name__}"
         )
-    if isinstance(seeds, int | np.integer):
-        raise TypeError(f"seeds are several numbers, such as seeds=({seeds},); got {seeds}")
-    if select_on not in ("validation", None):
-        raise ValueError(
-            f"select_on must be 'validation' or None, got {select_on!r}; choosing on test items "
-            "would make the best score the luckiest one"
-        )
-    if n_shuffles < 0:
-        raise ValueError(f"n_shuffles must be 0 or more, got {n_shuffles}")
-    if shuffle not in ("auto", "within"):
-        raise ValueError(f"shuffle must be 'auto' or 'within', got {shuffle!r}")
-    if shuffle == "within" and groups is None:
-        raise ValueError("shuffle='within' shuffles within groups, and groups is None")
-
-
-def _predictions(
-    outcomes: Mapping[str, Outcome],
-    plan: Plan,
-    task: Target,
-    items: pd.DataFrame,
-    groups: str | None,
-) -> pd.DataFrame:
-    """Return one row for each layer, seed and scored item."""
-    folds, scored = plan.real.folds, items.iloc[plan.real.scored]
-    common = pd.DataFrame(
-        {
-            "id": scored.index,
-            "group": scored.index if groups is None else scored[groups].to_numpy(),
-            "fold": np.repeat(range(len(folds)), [len(fold.test) for fold in folds]),
-            "truth": task.decode(plan.real.truth),
-        }
-    )
-    parts = [
-        common.assign(prediction=task.decode(np.concatenate(predicted)), layer=layer, seed=seed)
-        for layer, outcome in outcomes.items()
-        for seed, predicted in zip(plan.seeds, outcome.test, strict=True)
-    ]
-    return pd.concat(parts, ignore_index=True)
+    try:
+        return Probing(features, asked)
+    except (KeyError, TypeError, ValueError) as error:
+        if name:
+            error.add_note(f"This is about the features called {name!r}.")
+        raise

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from speechprobe._optional import require
+from speechprobe._ray import Ray, connected
 from speechprobe.probes._attempts import Attempt
 from speechprobe.probes._trials import Evaluation, Study, rungs
 
@@ -19,7 +20,7 @@ from speechprobe.probes._trials import Evaluation, Study, rungs
 FAILED = -1e300
 
 
-def run_ray(study: Study, *, eta: int, min_epochs: int) -> list[Evaluation]:
+def run_ray(study: Study, engine: Ray, *, eta: int, min_epochs: int) -> list[Evaluation]:
     """Return all evaluations, trial after trial.
 
     Each trial reports after the epochs of each rung. Ray's own results are written to a temporary
@@ -46,13 +47,16 @@ def run_ray(study: Study, *, eta: int, min_epochs: int) -> list[Evaluation]:
 
     # Ray tells of the experiment even where it is asked to be silent.
     silent = redirect_stdout(io.StringIO())
-    with _running(), tempfile.TemporaryDirectory(prefix="speechprobe-") as folder, silent:
+    ray = connected(engine.address, engine.runtime_env)
+    with ray, tempfile.TemporaryDirectory(prefix="speechprobe-") as folder, silent:
         results = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(trainable, study=study), _resources(study.probe)
+                tune.with_parameters(trainable, study=study), _resources(study.probe, engine)
             ),
             param_space={"trial": tune.grid_search(list(range(len(study.settings))))},
-            tune_config=tune.TuneConfig(scheduler=scheduler),
+            tune_config=tune.TuneConfig(
+                scheduler=scheduler, max_concurrent_trials=engine.num_workers
+            ),
             run_config=tune.RunConfig(storage_path=folder, verbose=0),
         ).fit()
         found = {result.config["trial"]: result for result in results}
@@ -87,20 +91,8 @@ def _evaluations(trial: int, result: Any) -> Iterator[Evaluation]:
         yield Evaluation(trial, int(told["epochs_run"]), found, curves)
 
 
-def _resources(probe: Any) -> dict[str, float]:
+def _resources(probe: Any, engine: Ray) -> dict[str, float]:
     devices = [value for name, value in probe.get_params().items() if name.endswith("device")]
     on_gpu = any(str(device).startswith("cuda") for device in devices)
-    return {"cpu": 1, "gpu": 1} if on_gpu else {"cpu": 1}
-
-
-@contextmanager
-def _running() -> Iterator[None]:
-    ray = require("ray", extra="ray")
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    n_gpus = engine.num_gpus_per_worker or float(on_gpu)
+    return {"cpu": engine.num_cpus_per_worker} | ({"gpu": n_gpus} if n_gpus else {})

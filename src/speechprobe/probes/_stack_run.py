@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechprobe.probes._scaling import bound_of
 from speechprobe.probes._stack_adam import StackedAdam
 from speechprobe.probes._stack_batches import BLOCK_BYTES, Batches
 from speechprobe.probes._stack_network import StackedPerceptron, loss_of
@@ -83,6 +84,8 @@ class Run:
         scale = torch.stack([each[1] for each in moments])[:, None]
         self._gain = 1 / scale
         self._shift = -torch.stack([each[0] for each in moments])[:, None] / scale
+        bounds = [bound_of(len(task.fit.rows)) for task in tasks]
+        self._bound = torch.tensor(bounds, device=self._device)[:, None, None]
         fit, held = [task.fit for task in tasks], [task.held for task in tasks]
         self._fit = Batches(self._table, tasks, fit, self._settings.training.batch_size)
         widest = max(self._table.values.shape[1], *self._settings.hidden_sizes, 1)
@@ -114,7 +117,8 @@ class Run:
         """Return loss and metric of each network on what is held out; NaN where nothing is."""
         scores = []
         for step in self._held.in_order():
-            output = self._network.outputs(self._rows(step.places))
+            rows = self._rows(step.places).clamp_(-self._bound, self._bound)
+            output = self._network.outputs(rows)
             scores.append(loss_of(output, step.target, step.weight)[0])
         return self._held.scores(scores)
 
@@ -129,10 +133,13 @@ class Run:
         weights = self._network.folded(state, number)
         # So is the standardisation: predictions begin with the table's centred rows.
         mean, scale = self._table.moments(task.layer, task.fit.rows)
+        bound = bound_of(len(task.fit.rows))
+        reach = torch.stack([mean - bound * scale, mean + bound * scale])
         first = weights[0][0] / scale[:, None]
         weights[0] = (first, weights[0][1] - mean @ first)
         self._found[place] = Network(
             self._table.centre[task.layer],
+            reach.cpu().numpy(),
             [(each.cpu().numpy().copy(), bias[0].cpu().numpy().copy()) for each, bias in weights],
             np.array(self._histories[place]),
             kept + 1,

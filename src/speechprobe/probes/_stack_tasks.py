@@ -84,6 +84,8 @@ class Network(NamedTuple):
     ----------
     centre
         What is taken from the input, (n_dims,); not its mean, which the first bias takes off.
+    reach
+        The least and the largest that is then let in, (2, n_dims); see `probes._scaling`.
     weights
         Weights (n_in, n_out) and biases (n_out,); the standardisation of the input and batch norms
         are multiplied in.
@@ -95,13 +97,14 @@ class Network(NamedTuple):
     """
 
     centre: NDArray[np.float32]
+    reach: NDArray[np.float32]
     weights: list[tuple[NDArray[np.float32], NDArray[np.float32]]]
     history: NDArray[np.float64]
     epoch: int
 
     def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the outputs, (n_items, n_outputs), of features (n_items, n_dims)."""
-        x = np.asarray(features, np.float32) - self.centre
+        x: NDArray[np.float32] = np.clip(np.asarray(features, np.float32) - self.centre, *self.reach)
         for number, (weight, bias) in enumerate(self.weights):
             x = x @ weight + bias
             if number < len(self.weights) - 1:

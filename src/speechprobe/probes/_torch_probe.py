@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from speechprobe.probes import _items, training
 from speechprobe.probes._check import checked, checked_pair, finite
 from speechprobe.probes._items import Items, Kind
+from speechprobe.probes._scaling import bound_of
 from speechprobe.probes.networks import Standardised
 from speechprobe.probes.saving import Savable
 
@@ -82,9 +83,10 @@ class TorchProbe(Savable, BaseEstimator):
             self.schedule,
             self.patience,
         )
-        moments = np.zeros(1, np.float32), np.ones(1, np.float32)
+        moments = np.zeros(1, np.float32), np.ones(1, np.float32), np.full(1, np.inf, np.float32)
         if self._standardises():
-            moments = items.moments(parts[0])
+            bound = np.full(1, bound_of(len(parts[0])), np.float32)
+            moments = *items.moments(parts[0]), bound
         self._fitted = (items.kind, items.shape, n_outputs)
         generator = torch.Generator().manual_seed(self._seed)
         network = self._built(*moments, generator)
@@ -99,15 +101,20 @@ class TorchProbe(Savable, BaseEstimator):
         """The trained network on `device`, called ``network_(x, lengths)``; built at each call."""
         check_is_fitted(self)
         state = {name: torch.tensor(each) for name, each in self._state.items()}
-        network = self._built(self._state["centre"], self._state["scale"], torch.Generator())
+        centre, scale, bound = (self._state[name] for name in ("centre", "scale", "bound"))
+        network = self._built(centre, scale, bound, torch.Generator())
         network.load_state_dict(state)
         return network.eval()
 
     def _built(
-        self, centre: NDArray[Any], scale: NDArray[Any], generator: torch.Generator
+        self,
+        centre: NDArray[Any],
+        scale: NDArray[Any],
+        bound: NDArray[Any],
+        generator: torch.Generator,
     ) -> Standardised:
         network = self._make(*self._fitted, generator)
-        whole = Standardised(network, torch.tensor(centre), torch.tensor(scale))
+        whole = Standardised(network, *map(torch.tensor, (centre, scale, bound)))
         return whole.float().to(self.device or "cpu")
 
     def _parts(self, items: Items, groups: ArrayLike | None) -> tuple[Any, Any]:

@@ -29,6 +29,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
+from speechprobe.probes._scaling import BoundedScaler
+
 Grid = dict[str, list[Any]]
 
 
@@ -99,11 +101,11 @@ def _classifiers(seed: int) -> dict[str, tuple[Any, Grid]]:
 
 def _regressors(seed: int) -> dict[str, tuple[Any, Grid]]:
     scaled_target = TransformedTargetRegressor(SVR(), transformer=StandardScaler())
-    machine = make_pipeline(StandardScaler(), scaled_target)
+    machine = make_pipeline(BoundedScaler(), scaled_target)
     within = "transformedtargetregressor__regressor__"
     return {
         "ridge": (
-            make_pipeline(StandardScaler(), Ridge()),
+            make_pipeline(BoundedScaler(), Ridge()),
             {"ridge__alpha": [float(alpha) for alpha in np.logspace(-1, 5, 13)]},
         ),
         "SVR": (
@@ -116,7 +118,7 @@ def _regressors(seed: int) -> dict[str, tuple[Any, Grid]]:
         ),
         "RF": (RandomForestRegressor(random_state=seed), _trees()),
         "KNN": (
-            make_pipeline(StandardScaler(), KNeighborsRegressor()),
+            make_pipeline(BoundedScaler(), KNeighborsRegressor()),
             {
                 "kneighborsregressor__n_neighbors": [1, 3, 5, 10, 20, 50],
                 "kneighborsregressor__weights": ["uniform", "distance"],

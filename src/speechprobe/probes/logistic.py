@@ -1,7 +1,8 @@
 """Logistic regression on standardised features, with an L2 penalty given or chosen.
 
 Every dimension is brought to mean 0 and standard deviation 1 (divided by n; a constant dimension
-stays 0) over the items fitted on, as the usual pipeline with scikit-learn's `StandardScaler` does.
+stays 0) over the items fitted on, as the usual pipeline with scikit-learn's `StandardScaler` does;
+items to predict are kept within what those could have reached (`speechprobe.probes._scaling`).
 That is done once, with the items that are then held out for the choice of the penalty, as in the
 pipeline.
 """
@@ -17,12 +18,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from speechprobe.probes._check import checked, checked_pair
 from speechprobe.probes._folds import group_codes
+from speechprobe.probes._scaling import BoundedScaler
 from speechprobe.probes.saving import Savable
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class LogisticProbe(Savable, ClassifierMixin, BaseEstimator):
         """
         X, y = checked_pair(self, X, y, dtype=np.float64)
         check_classification_targets(y)
-        self._scaler = StandardScaler().fit(X)
+        self._scaler = BoundedScaler().fit(X)
         scaled = self._scaler.transform(X)
         if isinstance(self.C, Real):
             self.C_ = float(self.C)

@@ -38,19 +38,23 @@ class Standardised(nn.Module):
         Takes what comes out.
     centre, scale
         Of one item, in a shape that broadcasts.
+    bound
+        The farthest that a standardised value may lie from 0, (1,); see `probes._scaling`.
     """
 
-    def __init__(self, network: nn.Module, centre: Tensor, scale: Tensor) -> None:
+    def __init__(self, network: nn.Module, centre: Tensor, scale: Tensor, bound: Tensor) -> None:
         super().__init__()
         self.network = network
         self.centre: Tensor
         self.scale: Tensor
+        self.bound: Tensor
         self.register_buffer("centre", centre)
         self.register_buffer("scale", scale)
+        self.register_buffer("bound", bound)
 
     def standardise(self, x: Tensor) -> Tensor:
-        """Return the input in standard deviations from its mean."""
-        return (x - self.centre) / self.scale
+        """Return the input in standard deviations from its mean, kept within the bound."""
+        return ((x - self.centre) / self.scale).clamp(-self.bound, self.bound)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return what the network gives for the standardised input."""

@@ -1,7 +1,8 @@
 """Ridge regression on standardised features, its penalty chosen on items that are left out.
 
 Every dimension is brought to mean 0 and standard deviation 1 (divided by n; a constant dimension
-stays 0) over the items fitted on, as the usual pipeline with scikit-learn's `StandardScaler` does.
+stays 0) over the items fitted on, as the usual pipeline with scikit-learn's `StandardScaler` does;
+items to predict are kept within what those could have reached (`speechprobe.probes._scaling`).
 That is done once, with the items that are then left out for the choice of the penalty, as in the
 pipeline; the weights and the intercept are those that fitting without them would give, exactly.
 """
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
-from sklearn.preprocessing import StandardScaler
 
 from speechprobe.probes._check import checked, checked_pair
 from speechprobe.probes._folds import group_codes
+from speechprobe.probes._scaling import BoundedScaler
 from speechprobe.probes.jobs import Job
 from speechprobe.probes.saving import Savable
 
@@ -104,7 +105,7 @@ class RidgeProbe(Savable, MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
         targets = y.astype(np.float64).reshape(len(y), -1)
         blocks = self._blocks(groups, len(X))
-        self._scaler = StandardScaler().fit(X)
+        self._scaler = BoundedScaler().fit(X)
         found = _solve(self._scaler.transform(X), targets, self._penalties(), blocks)
         alpha, errors, weights, centre = found
         single = y.ndim == 1
@@ -172,13 +173,15 @@ def _solve(
     left, power = _left_vectors(X)
     projected = left.T @ residual
     errors = np.empty((len(alphas), targets.shape[1]))
-    for row, alpha in zip(errors, alphas, strict=True):
-        shrink = power / (power + alpha)
+    shrinks = power / (power + alphas[:, None])
+    leverages = _leverages(left, shrinks) if blocks is None else None
+    for number, shrink in enumerate(shrinks):
         error = residual - left @ (shrink[:, None] * projected)
-        if blocks is None:
-            row[:] = np.mean(_without_item(left, shrink, error) ** 2, axis=0)
-        else:
-            row[:] = np.mean(_without_group(left, shrink, error, blocks) ** 2, axis=0)
+        if leverages is not None:
+            without = error / np.maximum(1 - leverages[number], 1e-12)[:, None]
+        elif blocks is not None:
+            without = _without_group(left, shrink, error, blocks)
+        errors[number] = np.mean(without**2, axis=0)
     chosen = alphas[np.argmin(errors, axis=0)]
     dual = left @ (projected / (power[:, None] + chosen))
     return chosen, errors, X.T @ dual, centre
@@ -199,11 +202,10 @@ def _left_vectors(X: Floats) -> tuple[Floats, Floats]:
     return left[:, kept], power[kept]
 
 
-def _without_item(left: Floats, shrink: Floats, error: Floats) -> Floats:
-    """Return the error of each item, (n_items, n_targets), predicted without it."""
-    leverage = (left**2) @ shrink + 1 / len(left)  # 1/n: the intercept is fitted too
-    without: Floats = error / np.maximum(1 - leverage, 1e-12)[:, None]
-    return without
+def _leverages(left: Floats, shrinks: Floats) -> Floats:
+    """Return, of each penalty and item, how much of its target its own prediction holds."""
+    # 1/n: the intercept is fitted too.
+    return np.asarray(shrinks @ (left**2).T + 1 / len(left))
 
 
 def _without_group(

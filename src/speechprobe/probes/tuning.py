@@ -20,9 +20,10 @@ perceptrons of a rung as one stack, which moves scores by rounding.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+from speechprobe._ray import Ray
 from speechprobe.probes._attempts import Data, best_of, items_of
 from speechprobe.probes._folds import group_codes
 from speechprobe.probes._parts import Parts, parts_of
@@ -38,8 +40,6 @@ from speechprobe.probes._trials import CURVES, Evaluation, Study, draw, halve
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-ENGINES = {None: halve, "ray": run_ray}
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def tune(
     split: Any = None,
     n_trials: int = 20,
     seed: int = 0,
-    engine: str | None = None,
+    engine: Literal["ray"] | Ray | None = None,
     halving: Halving | None = None,
 ) -> TuningResult:
     """Choose the settings of a probe by random search, stopping the worse trials early.
@@ -159,7 +159,8 @@ def tune(
     seed
         Of the draw, of the groups held out and of the training of every trial.
     engine
-        None, or "ray" for Ray Tune's ASHA (needs the extra `ray`).
+        None, or "ray" for Ray Tune's ASHA (needs the extra `ray`); `engines.Ray` says on which
+        cluster, how many trials at a time, and what each takes.
     halving
         How trials are compared and stopped; `Halving()` by default.
 
@@ -201,8 +202,8 @@ def tune(
     6
     """
     halving = Halving() if halving is None else halving
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be None or 'ray', got {engine!r}")
+    if not (engine in (None, "ray") or isinstance(engine, Ray)):
+        raise ValueError(f"engine must be None, 'ray' or engines.Ray(...), got {engine!r}")
     if n_trials < 1:
         raise ValueError(f"n_trials must be at least 1, got {n_trials!r}")
     data = _data(probe, items_of(X), np.asarray(y), groups, split, seed)
@@ -210,7 +211,9 @@ def tune(
     study = Study(probe, data, check_scoring(probe, halving.scoring), settings, seed)
     for trial in range(len(settings)):
         study.candidate(trial)  # an unknown setting is an error of the call, not of a trial
-    done = ENGINES[engine](study, eta=halving.eta, min_epochs=halving.min_epochs)
+    cluster = Ray() if engine == "ray" else engine
+    run = halve if cluster is None else functools.partial(run_ray, engine=cluster)
+    done = run(study, eta=halving.eta, min_epochs=halving.min_epochs)
     return _result(study, done)
 
 

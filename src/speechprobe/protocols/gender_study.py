@@ -33,12 +33,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from speechprobe import metrics
-from speechprobe.datasets.corpus import Corpus
+from speechprobe.engines import Ray
 from speechprobe.extractors.mel import MelSpectrogram
 from speechprobe.features import Features
 from speechprobe.layers import LayerScores
@@ -50,6 +50,7 @@ from speechprobe.protocols._gender.features import (
     gender_data,
     images,
     mel_extractor,
+    usable,
     vectors,
 )
 from speechprobe.protocols._gender.pictures import Rows, gender_pictures, pairs_of
@@ -67,6 +68,9 @@ from speechprobe.protocols._gender.probes import (
     learning_curves,
     scored,
 )
+from speechprobe.protocols._rate.failures import Errors, require_errors
+from speechprobe.protocols._rate.folders import Given, corpus_of
+from speechprobe.protocols._rate.parts import PART
 from speechprobe.protocols.study import Study
 
 __all__ = ["ALTERNATIVES", "EDITION", "GenderSettings", "gender", "mel_extractor"]
@@ -75,14 +79,15 @@ _PUBLISHED_ACCURACY = 0.94
 
 
 def gender(
-    train: Corpus,
-    test: Corpus,
+    train: Given,
+    test: Given,
     *,
-    alternatives: Sequence[str] = ALTERNATIVES,
+    alternatives: str | Sequence[str] = ALTERNATIVES,
     log: bool = True,
     mel: MelSpectrogram | None = None,
     store: str | Path | None = None,
-    engine: str | None = None,
+    errors: Errors = "raise",
+    engine: Literal["ray"] | Ray | None = None,
     settings: GenderSettings | None = None,
 ) -> Study:
     """Tell the gender of speakers from mel spectra, as the LibriTTS study did, beside its rivals.
@@ -90,9 +95,11 @@ def gender(
     Parameters
     ----------
     train, test
-        Corpora with the label `gender`, and without a common speaker.
+        Corpora with the label `gender`, and without a common speaker; or the folders of subsets of
+        LibriTTS or LibriSpeech ("LibriTTS/train-clean-100"), which need no transcripts.
     alternatives
-        Which rivals to fit besides the study's network: of "LR", "MLP", "RF" and "CNN 2-D".
+        Which rivals to fit besides the study's network, one or several of "LR", "MLP", "RF" and
+        "CNN 2-D".
     log
         Whether the network and its rivals are fitted to the mean of the logarithm too, as rows
         called so; the study's feature is the power.
@@ -101,8 +108,11 @@ def gender(
         24 kHz: ``mel_extractor(24_000)``.
     store
         Folder for the features; a killed run is taken up from there.
+    errors
+        "raise" stops at the first file that gives no features; "record" leaves it out, lists it in
+        the provenance, and counts it in the deviations.
     engine
-        Of the search: None, or "ray".
+        Of the search: None, "ray", or `engines.Ray`.
     settings
         Of the search and the curves; `GenderSettings()` by default.
 
@@ -117,10 +127,12 @@ def gender(
     Raises
     ------
     ValueError
-        If a speaker is in both corpora, a gender is not stated, a part lacks one, or an alternative
-        is unknown.
+        If a speaker is in both corpora, a gender is not stated, a part lacks one, an alternative
+        is unknown, the spectrogram is not of power, or (with "raise") a file gives no features.
+    FileNotFoundError
+        If a folder holds no such corpus.
     TypeError
-        If train or test is no corpus.
+        If train or test is neither corpus nor folder, or the spectrogram or the settings are none.
 
     Examples
     --------
@@ -142,34 +154,66 @@ def gender(
     """
     settings = GenderSettings() if settings is None else settings
     mel = mel_extractor() if mel is None else mel
-    wanted = _checked(alternatives, mel)
-    place = None if store is None else Path(store)
+    wanted = _checked(alternatives, mel, settings, errors)
+    train, test = (
+        corpus_of(each, name, transcripts="optional")
+        for name, each in (("train", train), ("test", test))
+    )
     fraction, seed = settings.validation_fraction, settings.seed
     data = gender_data(train, test, fraction=fraction, seed=seed)
-    features = vectors(data.corpus, mel, log=log, store=place)
-    listed = list(all_found(features, data, settings, alternatives=wanted, engine=engine))
-    curves = learning_curves(features[POWER], data, listed[0].settings, settings)
-    listed[1:1] = fixed(listed[0], curves)
+    place = None if store is None else Path(store)
+    features = vectors(data.corpus, mel, log=log, store=place, errors=errors)
     if CNN_2D in wanted:
-        features[IMAGE] = images(data.corpus, mel, store=place)
-        listed.append(image_network(listed[0]))
+        features[IMAGE] = images(data.corpus, mel, store=place, errors=errors)
+    features, data, lost = usable(features, data, fraction=fraction, seed=seed)
+    listed, curves = _fitted(features, data, settings, wanted, engine)
     rows = [(found, scored(found, features[found.feature], data, settings)) for found in listed]
+    told = {"train": train.name, "test": test.name, "failures": lost.records()}
     return Study(
-        protocol="gender",
-        edition=EDITION,
-        deviations=_deviations(train, test, mel, engine),
-        tables=_tables(rows, curves, data),
-        pictures=gender_pictures(rows, curves),
-        provenance=_provenance(rows, curves, features, data, settings)
-        | {"train": train.name, "test": test.name, "engine": engine},
+        "gender",
+        EDITION,
+        _deviations(train.name, test.name, data, mel, engine) + lost.sentences(),
+        _tables(rows, curves, data),
+        gender_pictures(rows, curves),
+        _provenance(rows, curves, features, data, settings)
+        | told
+        | {"engine": engine and str(engine)},
     )
 
 
-def _checked(alternatives: Sequence[str], mel: MelSpectrogram) -> tuple[str, ...]:
+def _fitted(
+    features: Mapping[str, Features],
+    data: GenderData,
+    settings: GenderSettings,
+    wanted: tuple[str, ...],
+    engine: Literal["ray"] | Ray | None,
+) -> tuple[list[Found], Curves]:
+    """Return the classifiers with the settings chosen for them, and the network's curves."""
+    of_bands = {name: each for name, each in features.items() if name != IMAGE}
+    listed = list(all_found(of_bands, data, settings, alternatives=wanted, engine=engine))
+    curves = learning_curves(features[POWER], data, listed[0].settings, settings)
+    listed[1:1] = fixed(listed[0], curves)
+    return listed + ([image_network(listed[0])] if IMAGE in features else []), curves
+
+
+def _checked(
+    alternatives: str | Sequence[str],
+    mel: MelSpectrogram,
+    settings: GenderSettings,
+    errors: str,
+) -> tuple[str, ...]:
+    """Return the rivals wanted; raise before anything runs if an argument is wrong."""
+    require_errors(errors)
+    if not isinstance(settings, GenderSettings):
+        raise TypeError(f"settings must be GenderSettings(...), got {type(settings).__name__}")
     listed = (alternatives,) if isinstance(alternatives, str) else tuple(alternatives)
     unknown = [name for name in listed if name not in ALTERNATIVES]
     if unknown:
         raise ValueError(f"no alternative {unknown[0]!r}; there are {', '.join(ALTERNATIVES)}")
+    if not isinstance(mel, MelSpectrogram):
+        raise TypeError(
+            f"mel must be a MelSpectrogram, as mel_extractor() gives, got {type(mel).__name__}"
+        )
     if mel.log_offset is not None:
         raise ValueError(
             f"mel must give power, and has log_offset={mel.log_offset}; log=True adds rows of the "
@@ -229,7 +273,11 @@ def _predictions(found: Found, scores: LayerScores) -> pd.DataFrame:
 
 
 def _deviations(
-    train: Corpus, test: Corpus, mel: MelSpectrogram, engine: str | None
+    train: str,
+    test: str,
+    data: GenderData,
+    mel: MelSpectrogram,
+    engine: Literal["ray"] | Ray | None,
 ) -> tuple[str, ...]:
     window, hop = (round(1000 * each) for each in (mel.window_seconds, mel.hop_seconds))
     told = [
@@ -240,11 +288,12 @@ def _deviations(
     ]
     if engine is None:
         told.append("halving waits for all trials of a rung instead of running asynchronously")
-    if {train.name, test.name} != {"libritts"}:
+    if {train, test} != {"libritts"}:
+        by_part = data.corpus.table.groupby(PART)["speaker"]
+        n, speakers = by_part.size(), by_part.nunique()
         told.append(
-            f"{len(train)} utterances of {train.table['speaker'].nunique()} speakers of "
-            f"{train.name} to {len(test)} of {test.table['speaker'].nunique()} of {test.name}, not "
-            "LibriTTS train-clean-100 to test-clean"
+            f"{n['train']} utterances of {speakers['train']} speakers of {train} to {n['test']} of "
+            f"{speakers['test']} of {test}, not LibriTTS train-clean-100 to test-clean"
         )
     return tuple(told)
 

@@ -1,32 +1,74 @@
-"""Layers as array-likes: those of a store stay on the disk, ragged ones have rows of frames."""
+"""Layers as array-likes: those of a store stay where they are, ragged ones have rows of frames."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+
+from speechprobe.store.headers import read_frame_counts
+from speechprobe.store.places import Place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+
+class Shards:
+    """The shards that the layers of a store share: what was fetched or looked up serves all.
+
+    Parameters
+    ----------
+    place
+        The folder.
+    names
+        Names of the shards.
+    """
+
+    def __init__(self, place: Place, names: Sequence[str]) -> None:
+        self._place, self._names = place, names
+        self._paths: dict[int, Path] = {}
+        self._offsets: dict[int, dict[str, NDArray[np.int64]]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies in the cache folder of this machine are none of another's.
+        return Shards, (self._place, self._names)
+
+    def paths(self, numbers: Sequence[int]) -> list[Path]:
+        """Return the file on this machine of each shard."""
+        new = [n for n in numbers if n not in self._paths or not self._paths[n].is_file()]
+        found = self._place.each(self._place.local, [self._names[number] for number in new])
+        self._paths.update(zip(new, found, strict=True))
+        return [self._paths[number] for number in numbers]
+
+    def offsets(self, layer: str, numbers: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+        """Return where the frames of each row of a shard begin, and where the last ones end."""
+        new = [number for number in numbers if number not in self._offsets]
+        names = [self._names[number] for number in new]
+        found = self._place.each(lambda name: read_frame_counts(self._place, name), names)
+        for number, counts in zip(new, found, strict=True):
+            self._offsets[number] = {name: _offsets(each) for name, each in counts.items()}
+        return {number: self._offsets[number][layer] for number in numbers}
 
 
 class StoredLayer:
     """One layer of a store: an array-like (n_items, n_dims) that is read when it is indexed.
 
-    Rows stay on the disk; indexing rows reads those rows alone, `numpy.asarray` reads all.
+    Rows stay in the store; indexing rows reads those rows alone, `numpy.asarray` reads all. Of a
+    remote store the shards with those rows are copied to the cache folder once.
 
     Parameters
     ----------
     shards
-        Paths of the shards.
+        Of the store.
     layer
         Name of the layer.
-    places
+    rows
         Shape (n_items, 2): shard number and row of each item.
     width
         Number of dimensions.
@@ -35,37 +77,36 @@ class StoredLayer:
     ndim = 2
     dtype = np.dtype(np.float32)
 
-    def __init__(
-        self, shards: Sequence[Path], layer: str, places: NDArray[np.intp], width: int
-    ) -> None:
-        self._shards, self._layer, self._places = tuple(shards), layer, places
-        self.shape = (len(places), width)
+    def __init__(self, shards: Shards, layer: str, rows: NDArray[np.intp], width: int) -> None:
+        self._shards, self._layer, self._rows = shards, layer, rows
+        self.shape = (len(rows), width)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> NDArray[np.float32]:
         chosen, column = rows if isinstance(rows, tuple) else (rows, slice(None))
-        places = np.atleast_2d(self._places[chosen])
-        found = self._read(places)[:, column]
-        one: NDArray[np.float32] = found[0] if np.ndim(self._places[chosen]) == 1 else found
+        wanted = self._rows[chosen]
+        found = self._read(np.atleast_2d(wanted))[:, column]
+        one: NDArray[np.float32] = found[0] if np.ndim(wanted) == 1 else found
         return one
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
             raise ValueError("a stored layer cannot be seen as an array without a copy")
-        return self._read(self._places).astype(dtype or np.float32, copy=False)
+        return self._read(self._rows).astype(dtype or np.float32, copy=False)
 
     def subset(self, rows: NDArray[np.intp]) -> StoredLayer:
-        """Return the layer for some items, still on the disk."""
-        return StoredLayer(self._shards, self._layer, self._places[rows], self.shape[1])
+        """Return the layer for some items, still in the store."""
+        return StoredLayer(self._shards, self._layer, self._rows[rows], self.shape[1])
 
-    def _read(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
-        result = np.empty((len(places), self.shape[1]), np.float32)
-        for number in np.unique(places[:, 0]):
-            here = np.flatnonzero(places[:, 0] == number)
-            with safe_open(self._shards[number], framework="np") as shard:
-                result[here] = shard.get_tensor(self._layer)[places[here, 1]]
+    def _read(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        result = np.empty((len(rows), self.shape[1]), np.float32)
+        for path, (_, here) in _by_shard(self._shards, rows):
+            first, last = rows[here, 1].min(), rows[here, 1].max()
+            with _opened(path) as shard:
+                frames = shard.get_slice(self._layer)[int(first) : int(last) + 1]
+            result[here] = frames[rows[here, 1] - first]
         return result
 
     def __repr__(self) -> str:
@@ -101,16 +142,16 @@ class RaggedLayer:
     """
 
     def __init__(self, values: NDArray[Any], offsets: ArrayLike) -> None:
-        places = np.asarray(offsets, dtype=np.int64)
-        whole = values.ndim == 2 and places.ndim == 1 and len(places)
-        if not whole or places[0] != 0 or places[-1] != len(values) or (np.diff(places) < 0).any():
+        ends = np.asarray(offsets, dtype=np.int64)
+        whole = values.ndim == 2 and ends.ndim == 1 and len(ends)
+        if not whole or ends[0] != 0 or ends[-1] != len(values) or (np.diff(ends) < 0).any():
             raise ValueError(
                 "ragged frames need values (total_frames, n_dims) and ascending offsets "
                 f"(n_items + 1,) from 0 to total_frames, got shapes {values.shape} and "
-                f"{places.shape}"
+                f"{ends.shape}"
             )
         self._values = values
-        self._places = np.stack([places[:-1], places[1:]], axis=1)
+        self._rows = np.stack([ends[:-1], ends[1:]], axis=1)  # where each item is to be found
         self.dtype: np.dtype[Any] = values.dtype
         self.n_dims = int(values.shape[1])
 
@@ -137,7 +178,7 @@ class RaggedLayer:
     @property
     def n_frames(self) -> NDArray[np.int64]:
         """Frames of each item, shape (n_items,)."""
-        counts: NDArray[np.int64] = self._places[:, -1] - self._places[:, -2]
+        counts: NDArray[np.int64] = self._rows[:, 1] - self._rows[:, 0]
         return counts
 
     @property
@@ -148,10 +189,10 @@ class RaggedLayer:
     @property
     def values(self) -> NDArray[Any]:
         """Frames of all items, one item behind the other, shape (total_frames, n_dims)."""
-        first, last = self._places[:1, 0].sum(), self._places[-1:, 1].sum()
-        if (self._places[1:, 0] == self._places[:-1, 1]).all():
+        first, last = self._rows[:1, 0].sum(), self._rows[-1:, 1].sum()
+        if (self._rows[1:, 0] == self._rows[:-1, 1]).all():
             return self._values[first:last]  # they stand so already
-        return np.concatenate(self._take(self._places))
+        return np.concatenate(self._take(self._rows))
 
     def padded(self, rows: Any = slice(None)) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Return frames (n, most frames, n_dims), zeros behind each item's own, and lengths (n,).
@@ -161,25 +202,25 @@ class RaggedLayer:
         rows
             Which items: a slice, a mask or positions; all by default.
         """
-        places = np.atleast_2d(self._places[rows])
-        lengths = places[:, -1] - places[:, -2]
-        frames = np.zeros((len(places), lengths.max(initial=0), self.n_dims), self.dtype)
-        for row, own in zip(frames, self._take(places), strict=True):
+        taken = self._take(np.atleast_2d(self._rows[rows]))
+        lengths = np.array([len(own) for own in taken], dtype=np.int64)
+        frames = np.zeros((len(taken), lengths.max(initial=0), self.n_dims), self.dtype)
+        for row, own in zip(frames, taken, strict=True):
             row[: len(own)] = own
         return frames, lengths
 
     def subset(self, rows: Any) -> Self:
         """Return the layer for some items, without reading or copying any."""
         chosen = copy.copy(self)
-        chosen._places = np.atleast_2d(self._places[rows])
+        chosen._rows = np.atleast_2d(self._rows[rows])
         return chosen
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._rows)
 
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, int | np.integer):
-            return self._take(self._places[rows][None])[0]
+            return self._take(self._rows[rows][None])[0]
         return self.subset(rows)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -191,8 +232,8 @@ class RaggedLayer:
             'first: features.pooled("mean"). One item is layer[i], several are layer.padded(rows)'
         )
 
-    def _take(self, places: NDArray[np.int64]) -> list[NDArray[Any]]:
-        return [self._values[start:stop] for start, stop in places]
+    def _take(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        return [self._values[start:stop] for start, stop in rows]
 
     def __repr__(self) -> str:
         return (
@@ -202,37 +243,86 @@ class RaggedLayer:
 
 
 class StoredRaggedLayer(RaggedLayer):
-    """A ragged layer of a store: of what stays on the disk, the frames asked for are read.
+    """A ragged layer of a store: of what stays there, the frames asked for are read.
 
     Parameters
     ----------
     shards
-        Paths of the shards.
+        Of the store.
     layer
         Name of the layer.
-    places
-        Shape (n_items, 3): shard number, first frame, and the one behind the last.
+    rows
+        Shape (n_items, 2): shard number and row of each item.
+    width
+        Number of dimensions.
+    dtype
+        Type of the frames.
     """
 
-    def __init__(self, shards: Sequence[Path], layer: str, places: NDArray[np.int64]) -> None:
-        self._shards, self._layer, self._places = tuple(shards), layer, places
-        with safe_open(self._shards[places[0, 0]], framework="np") as shard:
-            empty = shard.get_slice(layer)[0:0]
-        self.dtype, self.n_dims = empty.dtype, int(empty.shape[1])
+    def __init__(
+        self,
+        shards: Shards,
+        layer: str,
+        rows: NDArray[np.intp],
+        width: int,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._shards, self._layer, self._rows = shards, layer, rows
+        self.dtype, self.n_dims = dtype, width
+
+    @property
+    def n_frames(self) -> NDArray[np.int64]:
+        """Frames of each item, shape (n_items,)."""
+        result = np.empty(len(self), np.int64)
+        groups = _grouped(self._rows)
+        offsets = self._shards.offsets(self._layer, [number for number, _ in groups])
+        for number, here in groups:
+            result[here] = np.diff(offsets[number])[self._rows[here, 1]]
+        return result
 
     @property
     def values(self) -> NDArray[Any]:
-        """Frames of all items, read from the disk, shape (total_frames, n_dims)."""
-        return np.concatenate([*self._take(self._places), np.empty((0, self.n_dims), self.dtype)])
+        """Frames of all items, read from the store, shape (total_frames, n_dims)."""
+        return np.concatenate([*self._take(self._rows), np.empty((0, self.n_dims), self.dtype)])
 
-    def _take(self, places: NDArray[np.int64]) -> list[NDArray[Any]]:
+    def _take(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         taken: dict[int, NDArray[Any]] = {}
-        order = np.argsort(places[:, 0], kind="stable").tolist()
-        for number, rows in itertools.groupby(order, key=lambda row: int(places[row, 0])):
-            with safe_open(self._shards[number], framework="np") as shard:
+        offsets = self._shards.offsets(self._layer, np.unique(rows[:, 0]).tolist())
+        for path, (number, here) in _by_shard(self._shards, rows):
+            first = offsets[number][rows[here, 1]].tolist()
+            stop = offsets[number][rows[here, 1] + 1].tolist()
+            with _opened(path) as shard:
                 frames = shard.get_slice(self._layer)
-                taken |= {row: frames[places[row, 1] : places[row, 2]] for row in rows}
-        return [taken[row] for row in range(len(places))]
+                for item, start, end in zip(here.tolist(), first, stop, strict=True):
+                    taken[item] = frames[start:end]
+        return [taken[item] for item in range(len(rows))]
+
+
+def _grouped(rows: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp]]]:
+    """Return each shard number of rows (n_items, 2), and the positions that are in it."""
+    order = np.argsort(rows[:, 0], kind="stable")
+    numbers, starts = np.unique(rows[order, 0], return_index=True)
+    return list(zip(numbers.tolist(), np.split(order, starts)[1:], strict=True))
+
+
+def _by_shard(
+    shards: Shards, rows: NDArray[np.intp]
+) -> Iterator[tuple[Path, tuple[int, NDArray[np.intp]]]]:
+    """Give the file on this machine of each shard, its number, and the positions that are in it."""
+    groups = _grouped(rows)
+    return zip(shards.paths([number for number, _ in groups]), groups, strict=True)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="np") as shard:
+            yield shard
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is a broken shard ({error}); delete it, and extract() with this store makes "
+            "again what it held"
+        ) from error
 
 
 def _offsets(counts: ArrayLike) -> NDArray[np.int64]:

@@ -7,106 +7,233 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from speechprobe._files import PARTIAL, replacing
-from speechprobe.store.shards import Rows, layers_of, list_shards, read_facts, write_shard
+from speechprobe._files import PARTIAL
+from speechprobe.store import items as labels
+from speechprobe.store.headers import read_header
+from speechprobe.store.places import Place, place_of
+from speechprobe.store.shards import (
+    Rows,
+    layers_of,
+    list_shards,
+    number_of,
+    shard_name,
+    write_shard,
+)
 
 if TYPE_CHECKING:
     from speechprobe.store.arrays import StoredLayer, StoredRaggedLayer
 
 FORMAT = 1
-_TEXT = ("object", "str", "string")
-_JSON = "json"  # lists, as of phones
-_MISSING = r"\N"  # an empty text is not a missing one
-_RECORD, _ITEMS = "features.json", "items.csv"
+_RECORD, _ITEMS, _FAILURES = "features.json", "items.csv", "failures-"
 
 
 class Store:
     """Writes shards and knows what is already there.
 
+    Several processes may write one store: each with its own `rank`, or workers of one process,
+    which gives them names by `reserve`, lets them write with `write_shard`, and notes what they
+    wrote by `adopt`.
+
     Parameters
     ----------
     folder
-        The folder; made if it does not exist.
+        The folder, or its address; made if it does not exist.
     identity
         What makes the features; JSON values only. A folder made by something else is refused.
+    rank, world_size
+        Which of how many processes writes: its shards have the numbers that leave `rank` when
+        divided by `world_size`, so that no two processes take one.
+
+    Attributes
+    ----------
+    place : Place
+        The folder.
+    done : dict
+        Seconds of the recording of each item that a shard holds, by id.
+    spans : dict
+        (start, end) in seconds of each item that is a span, by id.
 
     Raises
     ------
     ValueError
-        If the folder belongs to other features, or holds files that are no store.
+        If the folder belongs to other features, or holds files that are no store; if a shard
+        cannot be read; if the rank is not below the world size.
     """
 
-    def __init__(self, folder: str | Path, identity: Mapping[str, Any]) -> None:
-        self.folder = Path(folder)
-        self._identity = _as_json(identity)
+    def __init__(
+        self,
+        folder: str | Path,
+        identity: Mapping[str, Any],
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(
+                f"rank must be from 0 up to below world_size, got {rank} of {world_size}"
+            )
+        self.place = place_of(folder)
+        self._rank, self._world_size = rank, world_size
+        self._identity = as_json(identity)
         self._claim()
-        self._shards = list_shards(self.folder)
         self.done: dict[str, float] = {}
         self.spans: dict[str, tuple[float, float]] = {}
-        for shard in self._shards:
-            facts = read_facts(shard)
-            self.done |= dict(zip(facts["ids"], facts["durations"], strict=True))
-            self.spans |= dict(zip(facts["ids"], map(tuple, facts.get("spans", ())), strict=False))
+        self._ids: dict[str, Sequence[str]] = {}  # by shard
+        self._next = rank
+        self.refresh()
 
     def _claim(self) -> None:
-        record = self.folder / _RECORD
-        if record.is_file():
-            _require_same(
-                self.folder, json.loads(record.read_text("utf-8"))["identity"], self._identity
-            )
-        elif self.folder.exists() and any(
-            not path.name.endswith(PARTIAL) for path in self.folder.iterdir()
-        ):
-            raise ValueError(
-                f"{self.folder} is not empty and holds no {_RECORD}; give a new or an empty folder"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for partial in self.folder.glob(f"*{PARTIAL}"):
-            partial.unlink()
-        if not record.is_file():
-            _write_json(record, {"format": FORMAT, "identity": self._identity})
+        found = self._entries()
+        if _RECORD not in found:
+            self.place.make()
+            self._begin()
+        # Read back, for another may have begun it at the same time.
+        self._require_ours()
+        if self._world_size == 1:
+            for name in found:
+                if name.endswith(PARTIAL):
+                    self.place.remove(name)
+
+    def _entries(self) -> list[str]:
+        for _ in range(2):  # while the first listing was made, another may have begun the store
+            found = list(self.place.entries())
+            if _RECORD in found or all(name.endswith(PARTIAL) for name in found):
+                return found
+        raise ValueError(
+            f"{self.place} is not empty and holds no {_RECORD}; give a new or an empty folder"
+        )
+
+    def _begin(self) -> None:
+        try:
+            self._write_json(_RECORD, {"format": FORMAT, "identity": self._identity})
+        except FileNotFoundError:
+            # Another that begins at the same time took our partial file for a leftover.
+            if _RECORD not in self.place.names():
+                raise
+
+    def _require_ours(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads(self.place.read(_RECORD))
+        _require_same(self.place, record["identity"], self._identity)
+        return record
+
+    def refresh(self) -> None:
+        """Take in the shards that others have written since."""
+        new = [name for name in list_shards(self.place) if name not in self._ids]
+        found = self.place.each(lambda name: read_header(self.place, name)[:3], new)
+        for name, (ids, durations, spans) in zip(new, found, strict=True):
+            self.adopt(name, ids, durations, spans)
+
+    def reserve(self) -> str:
+        """Return the name of the next shard, which is not given again."""
+        number = self._next
+        self._next += self._world_size
+        return shard_name(number)
+
+    def adopt(
+        self,
+        name: str,
+        ids: Sequence[str],
+        durations: Sequence[float],
+        spans: Sequence[tuple[float, float]] | None = None,
+    ) -> None:
+        """Note a shard that has been written: its ids, and what `Rows` tells of each."""
+        self._ids[name] = ids
+        # After the highest number: a lost shard leaves a gap, and none is ever written over.
+        passed = number_of(name) - self._next
+        if passed >= 0:
+            self._next += (passed // self._world_size + 1) * self._world_size
+        self.done.update(zip(ids, durations, strict=True))
+        self.spans.update(zip(ids, spans or (), strict=spans is not None))
 
     def write(self, rows: Rows) -> None:
         """Write one shard: rows of all layers for ids that no other shard holds."""
-        # After the highest number: a lost shard leaves a gap, and none is ever written over.
-        number = int(self._shards[-1].stem.split("-")[1]) + 1 if self._shards else 0
-        path = self.folder / f"part-{number:05d}.safetensors"
-        write_shard(path, rows)
-        self._shards.append(path)
-        self.done.update(zip(rows.ids, rows.durations, strict=True))
-        self.spans.update(zip(rows.ids, rows.spans or (), strict=rows.spans is not None))
+        name = self.reserve()
+        write_shard(self.place, name, rows)
+        self.adopt(name, rows.ids, rows.durations, rows.spans)
+
+    def layers(self, ids: Sequence[str]) -> dict[str, StoredLayer | StoredRaggedLayer]:
+        """Return every layer for these ids, in this order, left where it is.
+
+        Raises
+        ------
+        ValueError
+            If an id is in no shard.
+        """
+        names = sorted(self._ids, key=number_of)
+        return layers_of(self.place, names, [self._ids[name] for name in names], ids)
+
+    def note_failures(self, failures: Sequence[Mapping[str, str]]) -> None:
+        """Note what failed in this process, in place of what it noted before.
+
+        Parameters
+        ----------
+        failures
+            id, path and error of each.
+        """
+        name = f"{_FAILURES}{self._rank:05d}.json"
+        if failures:
+            self._write_json(name, list(failures))
+        else:
+            self.place.remove(name)
+
+    def failures(self) -> list[dict[str, str]]:
+        """Return id, path and error of what failed in any process and is not done by now.
+
+        What the record tells belongs to it: a process that ends later finds there what one that
+        wrote the record has tidied up.
+        """
+        noted: dict[str, dict[str, str]] = {}
+        for name in self._notes():
+            try:
+                told = json.loads(self.place.read(name))
+            except FileNotFoundError:
+                continue
+            noted |= {each["id"]: each for each in told}
+        for each in json.loads(self.place.read(_RECORD)).get("failures", ()):
+            if "id" in each:
+                noted.setdefault(each["id"], each)
+        return [each for key, each in noted.items() if key not in self.done]
+
+    def _notes(self) -> list[str]:
+        names = self.place.names()
+        return [name for name in names if name.startswith(_FAILURES) and name.endswith(".json")]
 
     def finish(
         self,
         items: pd.DataFrame,
         provenance: Mapping[str, Any],
         failures: Sequence[Mapping[str, str]],
-    ) -> None:
-        """Write the labels and the record of the finished run."""
-        items = items.infer_objects()
-        columns = {str(name): _kind(items[name]) for name in items}
-        text = [name for name, kind in columns.items() if kind in _TEXT]
-        nested = [name for name, kind in columns.items() if kind == _JSON]
-        items = items.assign(
-            **{name: items[name].fillna(_MISSING) for name in text},
-            **{name: [json.dumps(each) for each in items[name]] for name in nested},
-        )
-        with replacing(self.folder / _ITEMS) as partial:
-            items.to_csv(partial)
+    ) -> dict[str, Any]:
+        """Write the labels and the record of the finished run, and return the record.
+
+        Raises
+        ------
+        ValueError
+            If the folder belongs to other features by now.
+        """
+        self._require_ours()
+        with self.place.writing(_ITEMS) as path:
+            columns = labels.write_items(items, path)
         record = {
             "format": FORMAT,
             "identity": self._identity,
-            "provenance": _as_json(provenance),
+            "provenance": as_json(provenance),
             "columns": columns,
             "failures": list(failures),
         }
-        _write_json(self.folder / _RECORD, record)
+        self._write_json(_RECORD, record)
+        for name in self._notes():
+            self.place.remove(name)
+        return record
+
+    def _write_json(self, name: str, value: Any) -> None:
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        self.place.write(name, text.encode())
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: str | Path | Place) -> dict[str, Any]:
     """Return the record of a finished store.
 
     Raises
@@ -116,12 +243,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     ValueError
         If its extraction has not finished.
     """
-    path = folder / _RECORD
-    if not path.is_file():
+    try:
+        record: dict[str, Any] = json.loads(place_of(folder).read(_RECORD))
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"{folder}: no features here; expected {_RECORD}, as extract() writes"
-        )
-    record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        ) from None
     if "provenance" not in record:
         raise ValueError(
             f"{folder}: the extraction has not finished; call extract() again with this store"
@@ -129,61 +256,33 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def read_items(folder: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Return the labels with the types they had, so that a speaker "03" stays "03"."""
-    is_text = {name: str for name, kind in columns.items() if kind in (*_TEXT, _JSON)}
-    items = pd.read_csv(
-        folder / _ITEMS, dtype={"id": str, **is_text}, keep_default_na=False,
-        na_values={name: [_MISSING] if name in is_text else [""] for name in columns},
-    ).set_index("id")  # fmt: skip
-    others = {name: kind for name, kind in columns.items() if name not in is_text}
-    nested = [name for name, kind in columns.items() if kind == _JSON]
-    return items.astype(others).assign(
-        **{name: [json.loads(each) for each in items[name]] for name in nested}
-    )
+def read_items(folder: str | Path | Place, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return the labels with the types they had, which the record tells."""
+    return labels.read_items(place_of(folder).local(_ITEMS), columns)
 
 
-def _kind(column: pd.Series[Any]) -> str:
-    """Return the type of a column as the record names it; lists, as of phones, are JSON."""
-    kind = str(column.dtype)
-    return _JSON if kind == "object" and column.map(_is_nested).any() else kind
-
-
-def _is_nested(value: Any) -> bool:
-    return isinstance(value, list | tuple | dict)
-
-
-def read_layers(folder: Path, ids: Sequence[str]) -> dict[str, StoredLayer | StoredRaggedLayer]:
-    """Return every layer for these ids, in this order, left on the disk.
+def read_layers(
+    folder: str | Path | Place, ids: Sequence[str]
+) -> dict[str, StoredLayer | StoredRaggedLayer]:
+    """Return every layer for these ids, in this order, left where it is.
 
     Raises
     ------
     ValueError
-        If an id is in no shard.
+        If an id is in no shard, or a shard cannot be read.
     """
-    shards = list_shards(folder)
-    place: dict[str, tuple[int, int]] = {}
-    names: list[str] = []
-    for number, shard in enumerate(shards):
-        facts = read_facts(shard)
-        names = names or facts["layers"]
-        place |= {key: (number, row) for row, key in enumerate(facts["ids"])}
-    lost = [key for key in ids if key not in place]
-    if lost:
-        raise ValueError(
-            f"{folder}: {len(lost)} of {len(ids)} items are in no shard, first {lost[0]!r}; "
-            "call extract() again with this store"
-        )
-    places = np.array([place[key] for key in ids], dtype=np.intp).reshape(-1, 2)
-    return layers_of(shards, places, names)
+    place = place_of(folder)
+    names = list_shards(place)
+    held = list(place.each(lambda name: read_header(place, name).ids, names))
+    return layers_of(place, names, held, ids)
 
 
-def _require_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def _require_same(place: Place, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     differing = _differences(theirs, ours)
     if differing:
         listed = "; ".join(differing[:4]) + ("; ..." if len(differing) > 4 else "")
         raise ValueError(
-            f"{folder} holds features made otherwise: {listed}. Give another store folder, or "
+            f"{place} holds features made otherwise: {listed}. Give another store folder, or "
             "delete this one"
         )
 
@@ -197,10 +296,6 @@ def _differences(theirs: Any, ours: Any, place: str = "") -> list[str]:
     return [] if theirs == ours else [f"{place} is {theirs!r} there and {ours!r} now"]
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """Return a value as it comes back from JSON; what JSON has no name for is text."""
     return json.loads(json.dumps(value, default=str))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save
+import pandas as pd
 
-from speechprobe._files import replacing
-from speechprobe.store.arrays import RaggedLayer, StoredLayer, StoredRaggedLayer
+from speechprobe.store.arrays import RaggedLayer, Shards, StoredLayer, StoredRaggedLayer
+from speechprobe.store.headers import KINDS, N_FRAMES, as_file, read_header
+from speechprobe.store.places import Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_N_FRAMES = ":n_frames"
+_BEGINS, _ENDS = "part-", ".safetensors"
 
 
 class Rows(NamedTuple):
@@ -52,73 +51,95 @@ def joined(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def list_shards(folder: Path) -> list[Path]:
-    """Return the shards of a folder in the order in which they were written."""
-    return sorted(folder.glob("part-*.safetensors"))
+def shard_name(number: int) -> str:
+    """Return the name of a shard."""
+    return f"{_BEGINS}{number:05d}{_ENDS}"
 
 
-def write_shard(path: Path, rows: Rows) -> None:
+def number_of(name: str) -> int:
+    """Return the number in the name of a shard."""
+    return int(name.removeprefix(_BEGINS).removesuffix(_ENDS))
+
+
+def list_shards(place: Place) -> list[str]:
+    """Return the names of the shards of a folder, by number."""
+    found = [name for name in place.names() if name.startswith(_BEGINS) and name.endswith(_ENDS)]
+    return sorted(found, key=number_of)
+
+
+def write_shard(place: Place, name: str, rows: Rows) -> None:
     """Write rows as one file that is whole or not there."""
     tensors: dict[str, NDArray[Any]] = {}
-    for name, block in rows.layers.items():
+    for layer, block in rows.layers.items():
         if isinstance(block, list):
             ragged = RaggedLayer.of(block)
             half = ragged.dtype == np.float16
-            tensors[name] = ragged.values.astype(np.float16 if half else np.float32, copy=False)
-            tensors[name + _N_FRAMES] = ragged.n_frames
+            tensors[layer] = ragged.values.astype(np.float16 if half else np.float32, copy=False)
+            tensors[layer + N_FRAMES] = ragged.n_frames
         else:
-            tensors[name] = np.ascontiguousarray(block, np.float32)
+            tensors[layer] = np.ascontiguousarray(block, np.float32)
     facts = {"ids": rows.ids, "durations": rows.durations, "layers": list(rows.layers)}
     if rows.spans is not None:
         facts["spans"] = rows.spans
-    with replacing(path) as partial:
-        # Not save_file: it makes files that only their owner can read.
-        partial.write_bytes(
-            save(tensors, metadata={key: json.dumps(list(fact)) for key, fact in facts.items()})
-        )
-
-
-def read_facts(shard: Path) -> dict[str, Any]:
-    """Return what the metadata of a shard say: ids, durations, layers, and spans if it has any."""
-    with safe_open(shard, framework="np") as opened:
-        return {key: json.loads(text) for key, text in opened.metadata().items()}
+    texts = {key: json.dumps(list(fact)) for key, fact in facts.items()}
+    place.write(name, as_file(tensors, texts))
 
 
 def layers_of(
-    shards: Sequence[Path], places: NDArray[np.intp], names: Iterable[str]
+    place: Place, names: Sequence[str], held: Sequence[Sequence[str]], ids: Sequence[str]
 ) -> dict[str, StoredLayer | StoredRaggedLayer]:
-    """Return layers that stay on the disk.
+    """Return every layer for some ids, left where it is.
 
     Parameters
     ----------
-    shards
-        Paths of the shards.
-    places
-        Shape (n_items, 2): shard number and row of each item.
+    place
+        The folder.
     names
-        The layers.
+        The shards.
+    held
+        The ids of the rows of each shard.
+    ids
+        The items, at least one.
+
+    Raises
+    ------
+    ValueError
+        If an id is in no shard.
     """
+    rows = _find(held, ids)
+    lost = np.flatnonzero(rows[:, 0] < 0)
+    if len(lost):
+        raise ValueError(
+            f"{place}: {len(lost)} of {len(ids)} items are in no shard, first {ids[lost[0]]!r}; "
+            "call extract() again with this store"
+        )
+    header = read_header(place, names[rows[0, 0]])
+    shards = Shards(place, names)
     found: dict[str, StoredLayer | StoredRaggedLayer] = {}
-    with safe_open(shards[places[0, 0]], framework="np") as shard:
-        widths = {name: shard.get_slice(name).get_shape()[1] for name in names}
-        ragged = set(shard.keys()) & {name + _N_FRAMES for name in widths}
-    for name, width in widths.items():
-        if name + _N_FRAMES in ragged:
-            found[name] = StoredRaggedLayer(shards, name, _frames_of(shards, places, name))
+    for layer in header.layers:
+        told = header.tensors[layer]
+        width = int(told["shape"][1])
+        if layer + N_FRAMES in header.tensors:
+            kind = KINDS[told["dtype"]]
+            found[layer] = StoredRaggedLayer(shards, layer, rows, width, kind)
         else:
-            found[name] = StoredLayer(shards, name, places, width)
+            found[layer] = StoredLayer(shards, layer, rows, width)
     return found
 
 
-def _frames_of(shards: Sequence[Path], places: NDArray[np.intp], layer: str) -> NDArray[np.int64]:
-    """Return shard number, first frame, and the one behind the last of each item."""
-    result = np.empty((len(places), 3), np.int64)
-    for number in np.unique(places[:, 0]):
-        here = np.flatnonzero(places[:, 0] == number)
-        with safe_open(shards[number], framework="np") as shard:
-            counts = shard.get_tensor(layer + _N_FRAMES)
-        ends = np.cumsum(counts)[places[here, 1]]
-        result[here] = np.stack(
-            [np.full(len(here), number), ends - counts[places[here, 1]], ends], axis=1
-        )
-    return result
+def _find(held: Sequence[Sequence[str]], ids: Sequence[str]) -> NDArray[np.intp]:
+    """Return shard number and row of each id, shape (n_items, 2), -1 where no shard has it."""
+    sizes = [len(each) for each in held]
+    known = pd.Index([key for each in held for key in each], dtype=object)
+    places = np.stack(
+        [
+            np.repeat(np.arange(len(held)), sizes),
+            np.arange(len(known)) - np.repeat(np.cumsum([0, *sizes])[:-1], sizes),
+        ],
+        axis=1,
+    )
+    latest = ~known.duplicated(keep="last")
+    found = known[latest].get_indexer(pd.Index(ids, dtype=object))
+    rows = np.full((len(ids), 2), -1, dtype=np.intp)
+    rows[found >= 0] = places[latest][found[found >= 0]]
+    return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from speechprobe.probes import TorchCNNClassifier, TorchMLPClassifier, baselines
 from speechprobe.protocols._gender.features import IMAGE, POWER, GenderData, MelImageCNN
 
 if TYPE_CHECKING:
+    from speechprobe.engines import Ray
     from speechprobe.probes import Halving
 
 CNN, PUBLISHED, LEAST_LOSS = "CNN", "CNN, published settings", "CNN, least validation loss"
@@ -160,7 +161,7 @@ def tuned(
     data: GenderData,
     settings: GenderSettings,
     *,
-    engine: str | None,
+    engine: Literal["ray"] | Ray | None,
 ) -> Found:
     """Return a network with the settings that a random search found on the validation speakers."""
     ((feature, _),) = features.layers.items()
@@ -203,7 +204,7 @@ def all_found(
     settings: GenderSettings,
     *,
     alternatives: tuple[str, ...],
-    engine: str | None,
+    engine: Literal["ray"] | Ray | None,
 ) -> Iterator[Found]:
     """Yield the study's network and the alternatives over vectors, the study's network first."""
     for features in vectors.values():
