@@ -183,6 +183,9 @@ def test_provenance_tells_engine_and_what_the_workers_did(corpus, network):
     assert "Here" in told["engine"]
     assert told["batch_seconds"] == 1.0
     assert told["worker_peak_memory_bytes"] > 0
+    alone = sp.extract(corpus, network, batch_seconds=1.0).provenance
+    assert told["padding_error"] == alone["padding_error"]
+    assert told["padding_error"]["0"] >= 0  # it was measured in the worker
     assert told["sound_seconds"] == pytest.approx(2.8, abs=0.01)
 
 

@@ -66,12 +66,8 @@ class Run:
 
     def facts(self, corpus: str) -> dict[str, Any]:
         """Return what else the provenance tells."""
-        return {
-            "corpus": corpus,
-            "padding_error": getattr(self.extractor, "padding_error", None),
-            "device": str(getattr(self.extractor, "device", "cpu")),
-            "versions": _fingerprint.versions(),
-        }
+        told = {"corpus": corpus, "versions": _fingerprint.versions()}
+        return told | run_facts(self.extractor)
 
     def usable(self, utterances: Sequence[tuple[str, str]]) -> list[Source]:
         """Return those whose header is sound; the others fail now, before anything runs."""
@@ -157,6 +153,14 @@ class Run:
                 f"{_tell(*self.failures[0])}. Leave them out, or go on without them by "
                 "errors='record'"
             ) from self.failures[0][1]
+
+
+def run_facts(extractor: Any) -> dict[str, Any]:
+    """Return what is known of an extractor only once it has run, and where."""
+    return {
+        "padding_error": getattr(extractor, "padding_error", None),
+        "device": str(getattr(extractor, "device", "cpu")),
+    }
 
 
 def chosen_of(done: engines.Done, patterns: Sequence[str]) -> engines.Done:

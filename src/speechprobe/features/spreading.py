@@ -17,7 +17,7 @@ from speechprobe.engines import Source, batching
 from speechprobe.features.cost import peak_memory
 from speechprobe.features.keeping import Disk, Memory
 from speechprobe.features.planning import n_bytes_of
-from speechprobe.features.running import chosen_of, require_same, widths_of
+from speechprobe.features.running import chosen_of, require_same, run_facts, widths_of
 from speechprobe.store.shards import Rows, joined, write_shard
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Told(NamedTuple):
     seconds_waiting: float
     batch_seconds: float
     peak_memory: int | None
+    facts: dict[str, Any]
 
 
 class Work:
@@ -144,6 +145,7 @@ class Work:
             serial.seconds_waiting,
             float(serial.batch_seconds),
             peak_memory(),
+            run_facts(self._extractor),
         )
 
     def _run(
@@ -193,6 +195,7 @@ class Spread:
         self.seconds_waiting = self._seconds = self._sound = 0.0
         self._n_bytes, self._peak = 0, 0
         self._sizes: set[float] = set()
+        self._facts: dict[str, Any] = {}
 
     @property
     def batch_seconds(self) -> Any:
@@ -203,7 +206,8 @@ class Spread:
     @property
     def facts(self) -> dict[str, Any]:
         """What the provenance tells of the workers."""
-        return {"engine": str(self._engine), "worker_peak_memory_bytes": self._peak or None}
+        told = {"engine": str(self._engine), "worker_peak_memory_bytes": self._peak or None}
+        return told | self._facts
 
     def fill(
         self,
@@ -269,6 +273,7 @@ class Spread:
         self.seconds_waiting += told.seconds_waiting
         self._sizes.add(told.batch_seconds)
         self._peak = max(self._peak, told.peak_memory or 0)
+        self._facts |= {name: fact for name, fact in told.facts.items() if fact is not None}
 
 
 def _keep(keep: Memory | Disk, shard: str | None, rows: Rows) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,7 @@ class Store:
         self.spans: dict[str, tuple[float, float]] = {}
         self._ids: dict[str, Sequence[str]] = {}  # by shard
         self._next = rank
+        self._mark = secrets.token_hex(4)
         self.refresh()
 
     def _claim(self) -> None:
@@ -126,10 +128,16 @@ class Store:
             self.adopt(name, ids, durations, spans)
 
     def reserve(self) -> str:
-        """Return the name of the next shard, which is not given again."""
+        """Return a name for a worker's shard, which is not given again.
+
+        It is this run's own: a worker of a run before, that nobody has ended, overwrites nothing.
+        """
+        return shard_name(self._take_number(), self._mark)
+
+    def _take_number(self) -> int:
         number = self._next
         self._next += self._world_size
-        return shard_name(number)
+        return number
 
     def adopt(
         self,
@@ -149,7 +157,7 @@ class Store:
 
     def write(self, rows: Rows) -> None:
         """Write one shard: rows of all layers for ids that no other shard holds."""
-        name = self.reserve()
+        name = shard_name(self._take_number())
         write_shard(self.place, name, rows)
         self.adopt(name, rows.ids, rows.durations, rows.spans)
 

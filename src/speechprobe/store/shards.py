@@ -51,20 +51,20 @@ def joined(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def shard_name(number: int) -> str:
-    """Return the name of a shard."""
-    return f"{_BEGINS}{number:05d}{_ENDS}"
+def shard_name(number: int, writer: str = "") -> str:
+    """Return the name of a shard; of several writers each puts its own mark behind the number."""
+    return f"{_BEGINS}{number:05d}{'-' if writer else ''}{writer}{_ENDS}"
 
 
 def number_of(name: str) -> int:
     """Return the number in the name of a shard."""
-    return int(name.removeprefix(_BEGINS).removesuffix(_ENDS))
+    return int(name.removeprefix(_BEGINS).removesuffix(_ENDS).split("-")[0])
 
 
 def list_shards(place: Place) -> list[str]:
     """Return the names of the shards of a folder, by number."""
     found = [name for name in place.names() if name.startswith(_BEGINS) and name.endswith(_ENDS)]
-    return sorted(found, key=number_of)
+    return sorted(found, key=lambda name: (number_of(name), name))
 
 
 def write_shard(place: Place, name: str, rows: Rows) -> None:
