@@ -215,5 +215,8 @@ def test_a_part_is_that_of_the_whole(tmp_path):
     np.testing.assert_array_equal(part, whole[1234:1734])
     with pytest.raises(ValueError, match="500 finite samples from 3900 on were expected, got 100"):
         audio.read_part(tmp_path / "two.flac", 3900, 500)
+    for start, n_samples in ((0, -1), (0, 0), (-5, 3)):
+        with pytest.raises(ValueError, match=f"got start={start}, n_samples={n_samples}"):
+            audio.read_part(tmp_path / "two.flac", start, n_samples)
     with pytest.raises(FileNotFoundError):
         audio.read_part(tmp_path / "none.flac", 0, 1)

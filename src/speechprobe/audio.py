@@ -114,7 +114,7 @@ def read_part(path: str | Path, start: int, n_samples: int) -> Signal:
     path
         The file; M4A and AAC are decoded from their beginning.
     start, n_samples
-        First sample, and number of samples.
+        First sample, 0 or more, and number of samples, 1 or more.
 
     Returns
     -------
@@ -126,7 +126,8 @@ def read_part(path: str | Path, start: int, n_samples: int) -> Signal:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file cannot be decoded, is too short, or holds NaN or infinity there.
+        If there is no such part, the file cannot be decoded, is too short, or holds NaN or infinity
+        there.
 
     Examples
     --------
@@ -137,10 +138,15 @@ def read_part(path: str | Path, start: int, n_samples: int) -> Signal:
     ...     audio.read_part(f"{folder}/ramp.wav", 2, 3)
     array([0.25 , 0.375, 0.5  ], dtype=float32)
     """
+    if start < 0 or n_samples < 1:
+        raise ValueError(
+            f"{path}: a part starts at sample 0 or later and has one or more, got start={start}, "
+            f"n_samples={n_samples}"
+        )
     _require_file(path)
     samples, _ = _aac.read(path) if _is_aac(path) else _decode(path, n_samples, start)
     samples = samples[start : start + n_samples] if _is_aac(path) else samples
-    if start < 0 or len(samples) < n_samples or not np.isfinite(samples).all():
+    if len(samples) < n_samples or not np.isfinite(samples).all():
         raise ValueError(
             f"{path}: {n_samples} finite samples from {start} on were expected, got {len(samples)}"
         )

@@ -159,6 +159,10 @@ def test_ten_crops_are_compared_crop_by_crop(trials, features):
         verify_layers(features, trials, "vox-trainer-10crop")
     with pytest.raises(ValueError, match="leave subtract_mean out"):
         verify_layers(of_crops, trials, "vox-trainer-10crop", subtract_mean=np.zeros(120))
+    crops[4, 7] = 0
+    silent = sp.Features({"fc": crops.reshape(len(features), -1)}, features.items, made)
+    with pytest.raises(ValueError, match="layer 'fc': crop 7 of 'u004' is all zeros"):
+        verify_layers(silent, trials, "vox-trainer-10crop")
 
 
 def test_a_function_of_ones_own_scores_embeddings_and_rows(features, trials):
@@ -347,8 +351,35 @@ def test_frames_and_vectors_without_direction_are_refused(features, trials):
         verify_layers(frames, trials)
     silent = features["near"].copy()
     silent[3] = 0
-    with pytest.raises(ValueError, match="file 3 has an embedding that is all zeros"):
-        verify_layers(sp.Features({"near": silent}, features.items), trials)
+    zero = sp.Features({"far": features["far"], "near": silent}, features.items)
+    with pytest.raises(ValueError, match="layer 'near': the embedding of 'u003' is all zeros"):
+        verify_layers(zero, trials)
+    with pytest.raises(ValueError, match="layer 'near' of floor 'twin': the embedding of 'u003'"):
+        verify_layers(features, trials, floor={"twin": zero})
+    mean = {layer: features[layer][5].astype(np.float32) for layer in features.layers}
+    with pytest.raises(ValueError, match="'u005' is all zeros or not finite once the mean is sub"):
+        verify_layers(features, trials, subtract_mean=mean)
+
+
+def test_a_speaker_of_the_cohort_without_direction_is_named(features, trials):
+    means = {layer: np.eye(3, 12) for layer in features.layers}
+    means["far"][1] = 0
+    cohort = Cohort(means, ("a", "b", "c"), 2)
+    with pytest.raises(ValueError, match="layer 'far' of the cohort: the embedding of 'b' is all"):
+        verify_layers(features, trials, "as-norm", cohort=cohort)
+
+
+def test_a_function_may_score_vectors_without_direction(features, trials):
+    zero = sp.Features({"none": np.zeros((len(features), 2))}, features.items)
+    found = verify_layers(zero, trials, lambda embeddings, rows: np.arange(float(len(rows))))
+    assert found.scores["none"][-1] == len(trials) - 1
+
+
+def test_the_warning_of_trials_left_out_points_to_the_caller(features, trials):
+    some = features.select(np.arange(1, len(features)))
+    with pytest.warns(UserWarning, match="are left out") as caught:
+        verify_layers(some, trials, missing="skip")
+    assert [each.filename for each in caught] == [__file__]
 
 
 def test_a_name_that_two_files_could_mean_names_neither(features, trials):

@@ -207,6 +207,27 @@ def test_shapes_that_do_not_fit_are_named(shape, speakers, message):
         AngleProto()(torch.ones(shape), torch.tensor(speakers))
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSES if "Softmax" in name])
+def test_embeddings_of_another_width_are_refused(name):
+    with pytest.raises(ValueError, match="for embeddings of 5 dimensions, got 7"):
+        LOSSES[name]()(torch.ones(2, 2, 7), torch.arange(2))
+
+
+@pytest.mark.parametrize("name", ["AngleProto", "GE2ELoss", "SoftmaxProto"])
+def test_one_speaker_has_nobody_to_be_told_from(name):
+    with pytest.raises(ValueError, match=f"{name} tells the speakers .*: it needs 2, got 1"):
+        LOSSES[name]()(torch.ones(1, 2, N_DIMS), torch.tensor([3]))
+
+
+@pytest.mark.parametrize("kind", [Softmax, AMSoftmax, AAMSoftmax, SoftmaxProto])
+@pytest.mark.parametrize(
+    ("sizes", "name"), [((0, 3), "n_dims"), ((3, 0), "n_s"), ((2.5, 3), "n_d")]
+)
+def test_sizes_below_one_are_refused(kind, sizes, name):
+    with pytest.raises(ValueError, match=f"{name}.* must be a whole number from 1"):
+        kind(*sizes)
+
+
 def test_a_speaker_without_a_weight_is_refused():
     with pytest.raises(ValueError, match="weights for the speakers 0 to 8, got 0 to 9"):
         AMSoftmax(N_DIMS, N_ALL)(torch.ones(2, 1, N_DIMS), torch.tensor([0, 9]))

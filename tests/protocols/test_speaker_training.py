@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 import speechprobe as sp
@@ -46,6 +47,17 @@ class Small(nn.Module):
         x = self.bn1(torch.relu(self.conv1(features.mT)))
         x = torch.relu(self.conv2(self.dropout(x)))
         return self.fc(x.mean(-1))
+
+
+class Scaled(Small):
+    """Embeddings that are none: NaN, or zeros."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self._scale = scale
+
+    def forward(self, features):
+        return super().forward(features) * self._scale
 
 
 def write_voices(root, n_speakers, n_files, *, seed=0, seconds=0.7, rate=RATE):
@@ -263,7 +275,7 @@ def test_crops_read_from_the_disk_teach_the_same_as_those_in_memory(corpus):
     assert equal(weights(in_memory), weights(on_disk))
 
 
-def test_a_run_that_goes_on_ends_at_the_same_bytes(corpus, tmp_path):
+def test_a_run_that_goes_on_ends_at_the_same_weights(corpus, tmp_path):
     straight = train(corpus, folder=tmp_path / "straight")
     train(corpus, replace(SMALL, epochs=2), folder=tmp_path / "halved")
     assert told_by(tmp_path / "halved")["epoch"] == 2
@@ -275,7 +287,7 @@ def test_a_run_that_goes_on_ends_at_the_same_bytes(corpus, tmp_path):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 6, 7])
-def test_a_run_killed_within_an_epoch_ends_at_the_same_bytes(batch, corpus, tmp_path):
+def test_a_run_killed_within_an_epoch_ends_at_the_same_weights(batch, corpus, tmp_path):
     train(corpus, loss=lambda *_: Stops(), folder=tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
         train(corpus, loss=lambda *_: Stops(batch), folder=tmp_path / "killed")
@@ -330,6 +342,22 @@ def test_a_broken_checkpoint_is_named(corpus, tmp_path):
         train(corpus, folder=tmp_path)
 
 
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"identity": 3}'])
+def test_a_broken_record_is_named(text, corpus, tmp_path):
+    train(corpus, replace(SMALL, epochs=1), folder=tmp_path)
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run\.json is no record of a run .* another folder"):
+        train(corpus, folder=tmp_path)
+
+
+def test_a_checkpoint_without_its_curves_is_named(corpus, tmp_path):
+    train(corpus, replace(SMALL, epochs=1), folder=tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    save_file(tensors_of(tmp_path), path, metadata={"speechprobe": '{"epoch": 1}'})
+    with pytest.raises(ValueError, match=r"is no checkpoint of a run \(KeyError: 'curves'\)"):
+        train(corpus, folder=tmp_path)
+
+
 def test_a_loss_that_is_not_a_number_stops_and_the_epochs_before_are_kept(corpus, tmp_path):
     straight = train(corpus, loss=lambda *_: Stops(), folder=tmp_path / "straight")
     with pytest.raises(FloatingPointError, match=r"epoch 3, batch 1: the loss is nan.*are kept in"):
@@ -343,6 +371,25 @@ def test_a_loss_that_is_not_a_number_stops_and_the_epochs_before_are_kept(corpus
 def test_a_rate_that_is_far_too_high_ends_in_one_clear_message(corpus):
     with pytest.raises(FloatingPointError, match="lower learning_rate"):
         train(corpus, replace(SMALL, learning_rate=1e30, epochs=20))
+
+
+@pytest.mark.parametrize(
+    ("held_out", "where"),
+    [
+        (0.25, "epoch 0: Scaled gives 's.*', of a held-out"),
+        (0, "epoch 1, batch 1: the loss is nan"),
+    ],
+)
+def test_a_network_that_is_not_finite_from_the_start_is_no_matter_of_the_rate(
+    held_out, where, corpus
+):
+    with pytest.raises(FloatingPointError, match=f"{where}.*; nothing is learnt yet, so look at"):
+        train(corpus, replace(SMALL, held_out=held_out), lambda: Scaled(float("nan")))
+
+
+def test_a_held_out_file_with_an_embedding_of_zeros_is_named(corpus):
+    with pytest.raises(ValueError, match=r"Scaled gives 's\d+-\d', of a held-out .* all zeros"):
+        train(corpus, net=lambda: Scaled(0.0))
 
 
 # Batches
@@ -445,6 +492,9 @@ def test_what_is_saved_loads_as_voxceleb_trainers(corpus, tmp_path):
     assert study.provenance["n_parameters"] == 1_437_078
     assert study.provenance["n_parameters_of_loss"] == 2
     assert list(study.pictures) == ["curves"]
+    study.save(tmp_path / "again.model")
+    saved = [(tmp_path / f"{name}.model").read_bytes() for name in ("mine", "again")]
+    assert saved[0] == saved[1]
 
 
 def test_tables_and_pictures_are_written(corpus, tmp_path):
@@ -457,8 +507,24 @@ def test_tables_and_pictures_are_written(corpus, tmp_path):
     told = json.loads((tmp_path / "study.json").read_text())
     assert told["provenance"]["settings"]["learning_rate"] == 1e-3
     assert told["provenance"]["n_train_speakers"] == 9
+    assert [axes.get_ylabel() for axes in study.picture("curves").axes] == [
+        *("loss (cross-entropy in nats)", "accuracy (fraction)", "equal error rate (fraction)"),
+        *("learning rate", "gradient norm", "duration of the epoch (s)"),
+    ]
     uses = study.table("speakers")["use"].value_counts().to_dict()
     assert uses == {"train": 9, "validation": 3}
+
+
+def test_what_the_trainer_does_otherwise_is_told_unless_settings_undo_it(corpus):
+    told = " | ".join(train(corpus, replace(SMALL, epochs=1)).deviations)
+    for words in (
+        "an epoch has 2; the trainer's takes all files",
+        "crops of 0.3 s; the trainer's have 2.015 s",
+        "falls every epoch; the trainer's every 10",
+    ):
+        assert words in told
+    slower = train(corpus, replace(SMALL, epochs=1, decay_every=10))
+    assert "learning rate" not in " | ".join(slower.deviations)
 
 
 def test_speakers_to_validate_on_can_be_given(corpus, tmp_path):
@@ -571,6 +637,23 @@ def test_a_network_without_a_known_front_end_needs_one(corpus):
         train_speaker_net(corpus, Small, "softmax", settings=SMALL)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("corpus", "data/voices"), ("corpus", None), ("validation", "data"), ("settings", {})],
+)
+def test_arguments_of_another_type_are_named(name, value, corpus):
+    given = {"corpus": corpus, "settings": SMALL, name: value}
+    with pytest.raises(TypeError, match=f"{name} must be a .*got {type(value).__name__}"):
+        train_speaker_net(net=Small, loss="softmax", frontend=MELS, **given)
+
+
+def test_a_front_end_of_other_dimensions_than_the_networks_is_named(corpus):
+    with pytest.raises(ValueError, match=r"Small cannot take features \(1, 31, 40\).*n_mels=40"):
+        train_speaker_net(
+            corpus, Small, "softmax", settings=SMALL, frontend=MelSpectrogram(40, n_fft=512)
+        )
+
+
 def test_a_layer_that_is_not_there_is_named_before_training(corpus):
     with pytest.raises(ValueError, match="conv9"):
         train(corpus, layers=["conv9"])
@@ -581,10 +664,12 @@ def test_a_layer_that_is_not_there_is_named_before_training(corpus):
     [
         *(("epochs", 0), ("n_speakers", 1), ("rounds", 0), ("learning_rate", 0.0), ("decay", 0)),
         *(("held_out", 1.0), ("crop_seconds", -1), ("precision", "fp16"), ("few_files", "drop")),
+        *(("seed", -1), ("learning_rate", "0.1"), ("learning_rate", None), ("weight_decay", None)),
+        *(("held_out", "0.1"), ("n_trials", 1), ("rounds", 1.5), ("most_bytes", -1)),
     ],
 )
 def test_settings_out_of_their_range_are_named(name, value):
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=f"{name} .* got {value!r}"):
         replace(SMALL, **{name: value})
 
 

@@ -158,11 +158,66 @@ def test_a_wrong_layer_is_told_before_anything_runs_where_layers_are_known(corpu
     never.layers = ("stem", "fc1")
     with pytest.raises(KeyError, match=r"no layer 'fc' among \['stem', 'fc1'\]"):
         voxceleb(never, corpus, trials, embedding="fc")
+    with pytest.raises(KeyError, match=r"no layer 'stem' among \['fc1'\]"):
+        voxceleb(never, corpus, trials, layers="fc*", embedding="stem")
+
+
+class Counting:
+    """An extractor that does not tell its layers, and counts its calls."""
+
+    name, sample_rate = "mine/counting", 16_000
+
+    def __init__(self):
+        self._calls = 0
+
+    def __call__(self, signal):
+        self._calls += 1
+        frames = np.abs(signal[: len(signal) // 160 * 160]).reshape(-1, 160)
+        return {"low": frames[:, :8], "high": frames[:, 8:20]}
+
+
+def test_one_file_is_run_to_tell_a_wrong_layer_of_an_extractor_that_names_none(corpus, trials):
+    model = Counting()
+    with pytest.raises(KeyError, match=r"no layer 'fc' among \['low', 'high'\]"):
+        voxceleb(model, corpus, trials, embedding="fc")
+    ours = halves(corpus)[0]
+    lacking = Cohort({"low": np.eye(2, 8)}, ("a", "b"), 2)
+    settings = {"scoring": "as-norm", "cohort": lacking}
+    with pytest.raises(ValueError, match=r"cohort has no layer 'high'; it has \['low'\]"):
+        voxceleb(model, ours, sp.datasets.make_trials(ours, 18), **settings)
+    assert model._calls == 2
+
+
+def test_studies_of_every_kind_share_a_store(corpus, tmp_path):
+    ours, others = halves(corpus)
+    trials = sp.datasets.make_trials(ours, 18)
+    model = Counting()
+    kinds = (
+        {},
+        {"scoring": "cosine"},
+        {"scoring": "as-norm", "cohort": others},
+        {"scoring": "cosine", "layers": ["low", "high"]},
+        {"scoring": "cosine", "layers": "low"},
+        {"scoring": "cosine", "pool": "max"},
+    )
+    for store in (tmp_path, str(tmp_path)):
+        for settings in kinds:
+            voxceleb(model, ours, trials, store=store, **settings)
+        n_run = 9 * 10 + 9 + 6 + 3 * 9  # crops, whole, cohort, three kinds of whole
+        assert model._calls == n_run  # the second time everything is there
+    folders = sorted(path.name for path in (tmp_path / "mine-counting").iterdir())
+    assert folders[:2] == ["cohort-whole", "trials-crops"]
+    assert [name[:12] for name in folders[2:]] == ["trials-whole"] * 4
+
+
+def halves(corpus):
+    """Part the corpus into three speakers for the trials and two others."""
+    is_ours = [u["speaker"] < "id10273" for u in corpus]
+    return corpus.select(is_ours), corpus.select(np.logical_not(is_ours))
 
 
 def test_a_corpus_of_other_speakers_becomes_the_cohort(mel, root, corpus):
-    ours = corpus.select([u.id for u in corpus if u["speaker"] < "id10273"])
-    others = corpus.select([u.id for u in corpus if u["speaker"] >= "id10273"])
+    ours, others = halves(corpus)
     trials = sp.datasets.make_trials(ours, 18)
     settings = {"scoring": "as-norm", "cohort": others, "subtract_mean": True}
     found = voxceleb(mel, ours, trials, **settings)
@@ -182,6 +237,19 @@ def test_a_corpus_of_other_speakers_becomes_the_cohort(mel, root, corpus):
     assert "the mean of a cohort is subtracted" in said
     with pytest.raises(ValueError, match="2 speakers of the trials are in the cohort too"):
         voxceleb(Never(), corpus, sp.datasets.make_trials(corpus, 30), **settings)
+
+
+def test_the_folder_of_a_corpus_is_a_cohort(mel, root, corpus, tmp_path):
+    ours, others = halves(corpus)
+    for name in ("id10273", "id10274"):
+        (tmp_path / name).symlink_to(root / name)
+    trials = sp.datasets.make_trials(ours, 18)
+    found = [
+        voxceleb(mel, ours, trials, scoring="as-norm", cohort=cohort).table("trials")
+        for cohort in (others, tmp_path, str(tmp_path))
+    ]
+    assert found[0].equals(found[1])
+    assert found[0].equals(found[2])
 
 
 class Never:
@@ -218,14 +286,30 @@ def test_absent_and_broken_files_are_left_out_and_listed_with_the_reason(
     assert (facts["n_trials"], facts["n_skipped"], facts["n_absent"]) == (30, lost, 2)
     assert len(found.table("trials")) == 30 - lost
     assert any(f"{lost} trials are left out" in sentence for sentence in found.deviations)
-    with pytest.raises(ValueError, match="1 of 14 utterances cannot be used"):
+    with pytest.raises(ValueError, match=r"1 of 14 utter.*\. missing='skip' leaves their trials"):
         voxceleb(mel, some, trials[~trials[["enrol", "test"]].isin([gone]).any(axis=1)])
+
+
+def test_a_broken_file_of_the_cohort_is_to_be_left_out(mel, corpus, tmp_path):
+    ours, others = halves(corpus)
+    (tmp_path / "a.wav").write_bytes(b"RIFF, but no sound")
+    others = others.label("path", [str(tmp_path / "a.wav"), *others.column("path")[1:]])
+    trials = sp.datasets.make_trials(ours, 18)
+    with pytest.raises(ValueError, match=r"1 of 6 utter.*\. Leave them out of the cohort$"):
+        voxceleb(mel, ours, trials, scoring="as-norm", cohort=others)
+
+
+def test_the_warning_of_trials_left_out_points_to_the_caller(mel, corpus, trials):
+    some = corpus.select(corpus.table.index[1:].tolist())
+    with pytest.warns(UserWarning, match="are left out") as caught:
+        voxceleb(mel, some, trials, scoring="cosine", missing="skip")
+    assert [each.filename for each in caught] == [__file__]
 
 
 def test_only_the_files_of_trials_are_run(mel, corpus, trials, tmp_path):
     few = pd.concat([trials[trials["same"]].head(2), trials[~trials["same"]].head(2)])
     voxceleb(mel, corpus, few, store=tmp_path)
-    kept = sp.load_features(tmp_path / "trials")
+    kept = sp.load_features(tmp_path / "logmel" / "trials-crops")
     assert set(kept.items.index) == set(few["enrol"]) | set(few["test"])
 
 
@@ -245,6 +329,15 @@ def test_a_line_without_a_label_and_a_missing_folder_are_refused(mel, corpus, tm
         ({"scoring": "as-norm"}, "need cohort="),
         ({"scoring": "cosine", "subtract_mean": True}, "need cohort="),
         ({"cohort": Cohort({"logmel": np.eye(2, 20)}, ("a", "b"), 2)}, "neither is asked for"),
+        ({"p_target": 5}, "p_target must be between 0 and 1"),
+        ({"confidence": 95}, "confidence must be between 0 and 1"),
+        ({"subtract_mean": True, "cohort": "folder"}, "crops without a mean: leave subtract_mean"),
+        ({"pool": "frames"}, "pool='frames' keeps several rows a file"),
+        ({"missing": "drop"}, "'raise' or 'skip'"),
+        (
+            {"scoring": "as-norm", "cohort": Cohort({"fc": np.eye(2)}, ("id10270", "b"), 2)},
+            "1 speakers of the trials are in the cohort too",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_anything_runs(
@@ -252,6 +345,34 @@ def test_settings_that_do_not_fit_are_refused_before_anything_runs(
 ):
     with pytest.raises(ValueError, match=message):
         voxceleb(Never(), corpus, trials, **settings)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "message"),
+    [([None] * 6, "has 0, and 6 of its 6 utterances have none"), (["b"] * 6, "has 1, and 0")],
+)
+def test_a_cohort_without_two_named_speakers_is_refused_before_anything_runs(
+    corpus, speakers, message
+):
+    ours, others = halves(corpus)
+    settings = {"scoring": "as-norm", "cohort": others.label("speaker", speakers)}
+    with pytest.raises(ValueError, match=message):
+        voxceleb(Never(), ours, sp.datasets.make_trials(ours, 18), **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cohort": sp.Features({"fc": np.eye(2)}, pd.DataFrame(index=range(2)))}, "got Features"),
+        ({"trials": [("a", "b", True)]}, "trials must be a DataFrame .* got list"),
+        ({"root": None}, "root must be a corpus or a folder, got NoneType"),
+        ({"extractor": LogMel}, "did you forget the brackets"),
+    ],
+)
+def test_arguments_of_another_type_are_named(corpus, trials, settings, message):
+    given = {"extractor": Never(), "root": corpus, "trials": trials} | settings
+    with pytest.raises(TypeError, match=message):
+        voxceleb(**given)
 
 
 @pytest.mark.shared

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What a kill can cost at most, besides the batch under way: so many seconds, or, that a long run on
-# a slow device does not end in very many shards, this share of it. Bytes bound the memory of frames.
+# a slow device does not end in very many shards, this share of it. Bytes bound the memory of
+# frames.
 FLUSH_ROWS, FLUSH_SECONDS, FLUSH_SHARE, FLUSH_BYTES = 1024, 20.0, 0.01, 128 << 20
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -37,8 +38,10 @@ class SpeakerLoss(nn.Module, ABC):
     ----------
     n_speakers : int or None
         Speakers that there is a weight for; None where those of a batch are all that count.
-    least_utterances : int
-        Utterances of a speaker that a batch must have.
+    n_dims : int or None
+        Dimensions of an embedding; None where any number does.
+    least_speakers, least_utterances : int
+        Speakers that a batch must have, and utterances of each.
 
     Examples
     --------
@@ -51,6 +54,8 @@ class SpeakerLoss(nn.Module, ABC):
     """
 
     n_speakers: int | None = None
+    n_dims: int | None = None
+    least_speakers = 1
     least_utterances = 1
 
     def forward(self, embeddings: Tensor, speakers: Tensor) -> BatchLoss:
@@ -66,20 +71,36 @@ class SpeakerLoss(nn.Module, ABC):
         Raises
         ------
         ValueError
-            If shapes do not fit, there are too few utterances, a speaker stands in two rows, or
-            has a number for which there is no weight.
+            If shapes do not fit, there are too few speakers or utterances, a speaker stands in two
+            rows, or has a number for which there is no weight.
         """
+        self._check_shape(embeddings, speakers)
+        self._check_speakers(speakers.tolist())
+        return self._of(embeddings, speakers)
+
+    def _check_shape(self, embeddings: Tensor, speakers: Tensor) -> None:
         if embeddings.ndim != 3 or speakers.shape != embeddings.shape[:1]:
             raise ValueError(
                 "expected embeddings (n_speakers, n_utterances, n_dims) and speakers "
                 f"(n_speakers,), got {tuple(embeddings.shape)} and {tuple(speakers.shape)}"
+            )
+        if self.n_dims is not None and embeddings.shape[2] != self.n_dims:
+            raise ValueError(
+                f"{type(self).__name__} has weights for embeddings of {self.n_dims} dimensions, "
+                f"got {embeddings.shape[2]}"
             )
         if embeddings.shape[1] < self.least_utterances:
             raise ValueError(
                 f"{type(self).__name__} compares utterances of one speaker: it needs "
                 f"{self.least_utterances} of each, got {embeddings.shape[1]}"
             )
-        numbers = speakers.tolist()
+
+    def _check_speakers(self, numbers: list[int]) -> None:
+        if len(numbers) < self.least_speakers:
+            raise ValueError(
+                f"{type(self).__name__} tells the speakers of a batch apart: it needs "
+                f"{self.least_speakers}, got {len(numbers)}"
+            )
         if len(set(numbers)) < len(numbers):
             raise ValueError(f"a speaker stands in two rows of the batch: {numbers}")
         if self.n_speakers is not None and not 0 <= min(numbers) <= max(numbers) < self.n_speakers:
@@ -87,7 +108,6 @@ class SpeakerLoss(nn.Module, ABC):
                 f"{type(self).__name__} has weights for the speakers 0 to {self.n_speakers - 1}, "
                 f"got {min(numbers)} to {max(numbers)}"
             )
-        return self._of(embeddings, speakers)
 
     @abstractmethod
     def _of(self, embeddings: Tensor, speakers: Tensor) -> BatchLoss:
@@ -112,3 +132,9 @@ def judged(logits: Tensor, truth: Tensor) -> BatchLoss:
 def require(scale: float, margin: float = 0.0) -> None:
     if not scale > 0 or not margin >= 0:
         raise ValueError(f"scale must be above 0 and margin 0 or more, got {scale} and {margin}")
+
+
+def require_sizes(n_dims: int, n_speakers: int) -> None:
+    for name, size in (("n_dims", n_dims), ("n_speakers", n_speakers)):
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"{name} must be a whole number from 1, got {size!r}")

@@ -104,7 +104,8 @@ class Network(NamedTuple):
 
     def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the outputs, (n_items, n_outputs), of features (n_items, n_dims)."""
-        x: NDArray[np.float32] = np.clip(np.asarray(features, np.float32) - self.centre, *self.reach)
+        centred = np.asarray(features, np.float32) - self.centre
+        x: NDArray[np.float32] = np.clip(centred, *self.reach)
         for number, (weight, bias) in enumerate(self.weights):
             x = x @ weight + bias
             if number < len(self.weights) - 1:

@@ -18,7 +18,9 @@ loss            one choice is                            among              para
 `SoftmaxProto`  as `Softmax`, and `AngleProto` added     as these           n_all (n_dims + 1) + 2
 ==============  =======================================  =================  ====================
 
-The scale of a prototypical loss is held at 1e-6 or more, as both papers want it positive.
+The last three compare the speakers of a batch, so it must have two or more, with two utterances or
+more of each. The scale of a prototypical loss is held at 1e-6 or more, as both papers want it
+positive.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from speechprobe.probes._losses_base import (
     judged,
     repeated,
     require,
+    require_sizes,
 )
 
 _LEAST_SCALE = 1e-6
@@ -62,7 +65,8 @@ class Softmax(SpeakerLoss):
 
     def __init__(self, n_dims: int, n_speakers: int) -> None:
         super().__init__()
-        self.n_speakers = n_speakers
+        require_sizes(n_dims, n_speakers)
+        self.n_dims, self.n_speakers = n_dims, n_speakers
         self.fc = nn.Linear(n_dims, n_speakers)
 
     def _of(self, embeddings: Tensor, speakers: Tensor) -> BatchLoss:
@@ -101,8 +105,10 @@ class AMSoftmax(SpeakerLoss):
         self, n_dims: int, n_speakers: int, *, scale: float = 30.0, margin: float = 0.3
     ) -> None:
         super().__init__()
+        require_sizes(n_dims, n_speakers)
         require(scale, margin)
-        self.n_speakers, self.scale, self.margin = n_speakers, scale, margin
+        self.n_dims, self.n_speakers = n_dims, n_speakers
+        self.scale, self.margin = scale, margin
         self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(n_speakers, n_dims)))
 
     def _of(self, embeddings: Tensor, speakers: Tensor) -> BatchLoss:
@@ -158,10 +164,12 @@ class AAMSoftmax(SpeakerLoss):
         easy_margin: bool = False,
     ) -> None:
         super().__init__()
+        require_sizes(n_dims, n_speakers)
         require(scale, margin)
         if margin > math.pi / 2:
             raise ValueError(f"margin is an angle from 0 to pi / 2, got {margin}")
-        self.n_speakers, self.scale, self.margin = n_speakers, scale, margin
+        self.n_dims, self.n_speakers = n_dims, n_speakers
+        self.scale, self.margin = scale, margin
         self.easy_margin = easy_margin
         self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(n_speakers, n_dims)))
 
@@ -206,6 +214,7 @@ class AngleProto(SpeakerLoss):
     (4.5e-05, 1.0)
     """
 
+    least_speakers = 2
     least_utterances = 2
 
     def __init__(self, *, scale: float = 10.0, offset: float = -5.0) -> None:
@@ -242,6 +251,7 @@ class GE2ELoss(SpeakerLoss):
     4.5e-05
     """
 
+    least_speakers = 2
     least_utterances = 2
 
     def __init__(self, *, scale: float = 10.0, offset: float = -5.0) -> None:
@@ -280,11 +290,13 @@ class SoftmaxProto(SpeakerLoss):
     3074924
     """
 
+    least_speakers = 2
     least_utterances = 2
 
     def __init__(self, n_dims: int, n_speakers: int) -> None:
         super().__init__()
-        self.n_speakers = n_speakers
+        require_sizes(n_dims, n_speakers)
+        self.n_dims, self.n_speakers = n_dims, n_speakers
         self.softmax = Softmax(n_dims, n_speakers)
         self.angleproto = AngleProto()
 

@@ -6,10 +6,10 @@ The network of the epoch with the lowest EER comes back, of the first where seve
 that EER chose the epoch, it flatters: for a figure to publish, embed other speakers.
 
 Chung et al.: "In defence of metric learning for speaker recognition", Interspeech 2020,
-https://arxiv.org/abs/2003.11982. Departures: there is no augmentation; a crop is exactly 2 s, the
-trainer's has 15 ms more; each round takes every speaker once, whatever the number of files, where
-the trainer's epoch takes all files of a speaker up to a number; its learning rate falls every ten
-epochs.
+https://arxiv.org/abs/2003.11982. Departures, which `deviations` names unless settings undo them:
+there is no augmentation; a crop is exactly 2 s, the trainer's has 15 ms more; each round takes
+every speaker once, whatever the number of files, where the trainer's epoch takes all files of a
+speaker up to a number; its learning rate falls every ten epochs.
 
 On a CPU the same seed gives the same weights, bit for bit, with the same number of threads; only
 the column `seconds` of the curves differs. Generators of torch and NumPy, threads and the default
@@ -26,6 +26,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -44,11 +45,10 @@ from speechprobe.protocols._speaker.result import (
     TrainedSpeakerNet,
     deviations_of,
     pictures_of,
-    results_of,
-    speakers_of,
     table_of,
+    tables_of,
 )
-from speechprobe.protocols._speaker.run import Run
+from speechprobe.protocols._speaker.run import Run, remedy
 from speechprobe.protocols._speaker.settings import MakeLoss, SpeakerTraining, make_loss
 from speechprobe.protocols._speaker.validation import make_validation
 
@@ -107,12 +107,13 @@ def train_speaker_net(
     ------
     ValueError
         If there are too few speakers, files are too few or too short (they are listed), have
-        another sample rate or cannot be read, the network has nothing to learn or gives no
-        embeddings, or the folder holds another run (what differs is named).
+        another sample rate or cannot be read, the network has nothing to learn, does not take the
+        front end's features or gives no embeddings, or the folder holds another run (what differs
+        is named) or a damaged one.
     TypeError
-        If net or loss is nothing of the above.
+        If an argument is nothing of the above.
     FloatingPointError
-        If the loss or a gradient is not finite; the folder keeps the epochs before.
+        If the loss, a gradient or an embedding is not finite; the folder keeps the epochs before.
 
     Examples
     --------
@@ -140,6 +141,7 @@ def train_speaker_net(
     ('layer1', 'layer2', 'layer3', 'layer4', 'linear')
     """
     settings = SpeakerTraining() if settings is None else settings
+    _require_types(corpus, validation, settings)
     subject = make_subject(
         net, frontend, layers, crop_seconds=settings.crop_seconds, seed=settings.seed
     )
@@ -152,6 +154,20 @@ def train_speaker_net(
     done = _train(run, data, kept, progress=progress)
     run.restore(done.best or run.weights())
     return _study(subject, run, data, done, facts)
+
+
+def _require_types(corpus: Any, validation: Any, settings: Any) -> None:
+    for name, given in (("corpus", corpus), ("validation", validation)):
+        if not isinstance(given, Corpus) and (given is not None or name == "corpus"):
+            raise TypeError(
+                f"{name} must be a Corpus, as datasets.load_voxceleb or load_folder gives, got "
+                f"{type(given).__name__}"
+            )
+    if not isinstance(settings, SpeakerTraining):
+        raise TypeError(
+            "settings must be a SpeakerTraining, such as SpeakerTraining(epochs=5), got "
+            f"{type(settings).__name__}"
+        )
 
 
 def _data(
@@ -204,7 +220,10 @@ def _validated(run: Run, data: Data, epoch: int) -> dict[str, Any]:
     """Return a row of the curves: the EER on the held-out speakers."""
     assert data.validation is not None
     run.network.eval()
-    scores = data.validation.scores(run.network, run.frontend, data.recordings)
+    try:
+        scores = data.validation.scores(run.network, run.frontend, data.recordings)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"epoch {epoch}: {error}; {remedy(learnt=epoch > 0)}") from error
     eer = equal_error_rate(data.validation.same, scores)
     return {"epoch": epoch, "split": "validation", "eer": eer}
 
@@ -242,7 +261,6 @@ def _identity(settings: SpeakerTraining, facts: dict[str, Any]) -> dict[str, Any
 def _study(
     subject: Subject, run: Run, data: Data, done: Progress, facts: dict[str, Any]
 ) -> TrainedSpeakerNet:
-    extractor = extractor_of(subject.network, subject.frontend, subject.layers, "trained")
     networks = {"untrained": subject.untrained.module, "trained": subject.network}
     trials, curves = data.validation, table_of(done.curves)
     scores = {} if trials is None else {
@@ -250,33 +268,31 @@ def _study(
         for name, network in networks.items()
     }  # fmt: skip
     best_epoch = done.best_epoch or done.epoch
-    tables = {
-        "results": results_of(curves, best_epoch, trials, scores),
-        "curves": curves,
-        "speakers": speakers_of(data),
-        "left_out": data.parts.left_out,
-    }
-    made = facts | {
-        "settings": asdict(run.settings),
-        "rounds": n_rounds(data.parts.train, run.settings),
-        "n_parameters": sum(each.numel() for each in subject.network.parameters()),
-        "n_parameters_of_loss": sum(each.numel() for each in run.loss.parameters()),
-        "best_epoch": best_epoch,
-        "weights_sha256": _fingerprint.of_module(subject.network),
-        "minutes": float(curves["seconds"].sum()) / 60,
-        "device": str(next(subject.network.parameters()).device),
-        "threads": torch.get_num_threads(),
-        "versions": _fingerprint.versions(),
-    }
     return TrainedSpeakerNet(
         "speaker_training",
         "voxceleb_trainer",
-        deviations_of(data),
-        tables,
+        deviations_of(data, run.settings),
+        tables_of(curves, best_epoch, data, scores),
         pictures_of(curves, trials, scores),
-        made,
+        facts | _made(run, data, curves, best_epoch),
         network=subject.network,
         loss=run.loss.eval(),
-        extractor=extractor,
+        extractor=extractor_of(subject.network, subject.frontend, subject.layers, "trained"),
         untrained=subject.untrained,
     )
+
+
+def _made(run: Run, data: Data, curves: pd.DataFrame, best_epoch: int) -> dict[str, Any]:
+    """Return how the weights were made, and on what."""
+    return {
+        "settings": asdict(run.settings),
+        "rounds": n_rounds(data.parts.train, run.settings),
+        "n_parameters": sum(each.numel() for each in run.network.parameters()),
+        "n_parameters_of_loss": sum(each.numel() for each in run.loss.parameters()),
+        "best_epoch": best_epoch,
+        "weights_sha256": _fingerprint.of_module(run.network),
+        "minutes": float(curves["seconds"].sum()) / 60,
+        "device": str(next(run.network.parameters()).device),
+        "threads": torch.get_num_threads(),
+        "versions": _fingerprint.versions(),
+    }

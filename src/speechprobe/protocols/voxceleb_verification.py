@@ -15,24 +15,23 @@ crop first. Every rate has an interval, by speaker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.datasets.trials import load_trials
-from speechprobe.datasets.voxceleb import load_voxceleb
-from speechprobe.features import Features, extract
 from speechprobe.layers.verification.cohort import Cohort
-from speechprobe.layers.verification.scores import VerificationScores
-from speechprobe.layers.verification.ten_crops import TenCrops
-from speechprobe.layers.verification.trial_rows import Missing, find_trials, require_others
-from speechprobe.layers.verification.trial_scoring import TEN_CROPS, Scoring, require_scoring
-from speechprobe.layers.verification.verify import verify_layers
+from speechprobe.layers.verification.trial_rows import Missing, find_trials
+from speechprobe.layers.verification.trial_scoring import TEN_CROPS, Scoring
+from speechprobe.layers.verification.verifying import Verification
+from speechprobe.protocols._voxceleb.asked import Asked, corpus_of
+from speechprobe.protocols._voxceleb.extraction import Extraction
 from speechprobe.protocols._voxceleb.lists import describe
-from speechprobe.protocols._voxceleb.study import TOP_N, Asked, VerificationStudy, study_of
+from speechprobe.protocols._voxceleb.study import VerificationStudy, study_of
 
 if TYPE_CHECKING:
     from speechprobe.extractors import Extractor
@@ -51,7 +50,7 @@ def voxceleb(  # noqa: PLR0913 the parts of the protocol that studies change
     layers: str | Sequence[str] = "*",
     embedding: str | None = None,
     pool: str | Pooling = "mean",
-    cohort: Corpus | Cohort | None = None,
+    cohort: str | Path | Corpus | Cohort | None = None,
     subtract_mean: bool = False,
     p_target: float = 0.05,
     missing: Missing = "raise",
@@ -80,9 +79,9 @@ def voxceleb(  # noqa: PLR0913 the parts of the protocol that studies change
     pool
         Pooling of the layers that have frames: over each crop, or over whole utterances.
     cohort
-        A corpus of speakers that are in no trial, for "as-norm" and `subtract_mean`; or a `Cohort`
-        from the same extractor. Of a corpus, the 300 nearest speakers of each file count in
-        "as-norm", all where there are fewer.
+        A corpus of speakers that are in no trial, for "as-norm" and `subtract_mean`, or its folder,
+        read as `root` is; or a `Cohort` from the same extractor. Of a corpus, the 300 nearest
+        speakers of each file count in "as-norm", all where there are fewer.
     subtract_mean
         Take the mean over the speakers of the cohort from every vector.
     p_target
@@ -92,7 +91,9 @@ def voxceleb(  # noqa: PLR0913 the parts of the protocol that studies change
         leave those trials out, and those whose files cannot be read: the table "absent" lists them.
     store
         Folder for the features, as in `extract`: a killed run is taken up. Ten crops of all layers
-        are large, so that they are better kept on the disk.
+        are large, so that they are better kept on the disk. Each kind has a folder of its own below
+        that of the extractor's name: "trials-crops", "trials-whole" and "cohort-whole", with a hash
+        added for other `layers` or `pool` than these.
     confidence
         Of the intervals, which draw speakers.
     progress
@@ -112,6 +113,8 @@ def voxceleb(  # noqa: PLR0913 the parts of the protocol that studies change
         If there is no such folder or list.
     KeyError
         If there is no layer `embedding`.
+    TypeError
+        If root, trials, cohort or extractor are nothing of the above.
     ValueError
         If a line of the list has no label, files are absent, an utterance cannot be read, or for
         what `verify_layers` raises.
@@ -137,75 +140,28 @@ def voxceleb(  # noqa: PLR0913 the parts of the protocol that studies change
          trials             scoring   layer  eer  p_target  n_trials  n_files
     0  own list  vox-trainer-10crop  logmel  0.0      0.05        20       12
     """
-    require_scoring(scoring)
-    _require_layer(extractor, embedding)
-    corpus = root if isinstance(root, Corpus) else load_voxceleb(root)
-    listed = trials if isinstance(trials, pd.DataFrame) else load_trials(trials)
+    asked = Asked(scoring, cohort, subtract_mean, p_target, missing, confidence)
+    extraction = Extraction(
+        extractor, scoring, layers=layers, pool=pool, store=store, progress=progress
+    )
+    corpus = corpus_of(root, "root")
+    listed = load_trials(trials) if isinstance(trials, str | Path) else trials
     used = _used(corpus, listed, missing)
-    model = TenCrops(extractor) if scoring == TEN_CROPS else extractor
-
-    def run(wanted: Corpus, part: str, errors: Literal["raise", "record"]) -> Features:
-        place = None if store is None else Path(store) / part
-        return extract(
-            wanted, model, layers=layers, pool=pool, store=place, errors=errors, progress=progress
-        )
-
-    others = _cohort(cohort, used, scoring, subtract_mean, run)
-    features = run(used, "trials", "raise" if missing == "raise" else "record")
-    asked = Asked(scoring, others, subtract_mean, p_target, missing, confidence, progress)
-    scores = _scores(features, listed, asked)
+    others = asked.others(used.column("speaker"))
+    extraction.require_layers(embedding, others, used)
+    settings = asked.settings(
+        extraction.of_cohort(others) if isinstance(others, Corpus) else others
+    )
+    features = extraction.of_trials(used, skip=missing == "skip")
+    verification = Verification(features, listed, settings)
+    for sentence in verification.left_out:
+        warnings.warn(sentence, stacklevel=2)
+    scores = verification.scores(progress=progress)
     layer = scores.layers[-1] if embedding is None else scores.record(embedding).layer
-    return study_of(scores, layer, describe(listed), corpus, features.failures, asked)
-
-
-def _require_layer(extractor: Extractor, layer: str | None) -> None:
-    """Raise if a layer is asked for that is known not to be there."""
-    known = getattr(extractor, "layers", None)
-    if layer is not None and isinstance(known, tuple) and layer not in known:
-        raise KeyError(f"no layer {layer!r} among {list(known)}")
+    return study_of(scores, layer, describe(listed), corpus, features.failures, settings)
 
 
 def _used(corpus: Corpus, trials: pd.DataFrame, missing: Missing) -> Corpus:
     """Return the utterances that are in trials, all files of which are there."""
     found = find_trials(corpus.table, trials, missing)
     return corpus.select(corpus.table.index[sorted(set(found.rows.ravel().tolist()))].tolist())
-
-
-def _cohort(
-    given: Corpus | Cohort | None,
-    used: Corpus,
-    scoring: Scoring,
-    subtract_mean: bool,
-    run: Callable[[Corpus, str, Literal["raise", "record"]], Features],
-) -> Cohort | None:
-    if given is None:
-        if subtract_mean or scoring == "as-norm":
-            raise ValueError(
-                "scoring='as-norm' and subtract_mean=True need cohort=, a corpus of speakers that "
-                "are in no trial"
-            )
-        return None
-    if not subtract_mean and scoring != "as-norm":
-        raise ValueError(
-            "a cohort is for scoring='as-norm' or subtract_mean=True, and neither is asked for"
-        )
-    if isinstance(given, Cohort):
-        return given
-    require_others(used.column("speaker"), given.column("speaker"), "cohort")
-    features = run(given, "cohort", "raise")
-    n_speakers = int(given.table["speaker"].nunique())
-    return Cohort.of(features, top_n=min(TOP_N, n_speakers))
-
-
-def _scores(features: Features, trials: pd.DataFrame, asked: Asked) -> VerificationScores:
-    return verify_layers(
-        features,
-        trials,
-        asked.scoring,
-        subtract_mean=asked.cohort if asked.subtract_mean else None,
-        cohort=asked.cohort if asked.scoring == "as-norm" else None,
-        p_target=asked.p_target,
-        missing=asked.missing,
-        confidence=asked.confidence,
-        progress=asked.progress,
-    )

@@ -71,7 +71,7 @@ class RatesOfLayers:
         score = self.scorer(layer, matrix, self.found.rows, n_crops)
         same = self.found.same
         own, shuffled = self._rates(score), self._shuffled(score)
-        floors = {name: self._of_floor(layer, each) for name, each in given.items()}
+        floors = {name: self._of_floor(layer, name, each) for name, each in given.items()}
         rates = {name: equal_error_rate(same, each) for name, each in floors.items()}
         eer = equal_error_rate(same, score)
         gap = self._gap(eer, own.eer, shuffled.eer, rates, floors)
@@ -108,11 +108,12 @@ class RatesOfLayers:
         ]
         return _Shuffled(*np.mean(rates, axis=0).tolist())
 
-    def _of_floor(self, layer: str, floor: Matrices) -> NDArray[np.float64]:
+    def _of_floor(self, layer: str, name: str, floor: Matrices) -> NDArray[np.float64]:
         names = list(floor.features.layers)
         wanted = names[0] if len(names) == 1 else layer
         matrix: Any = floor[wanted]
-        return self.scorer(wanted, matrix, self.found.rows, self.scorer.n_crops(floor.features))
+        n_crops = self.scorer.n_crops(floor.features)
+        return self.scorer(wanted, matrix, self.found.rows, n_crops, of=f" of floor {name!r}")
 
     def _gap(
         self,

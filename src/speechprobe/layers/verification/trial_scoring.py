@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -44,16 +44,12 @@ class Scorer:
     def __init__(
         self, scoring: Scoring, features: Features, *, subtract_mean: Mean, cohort: Cohort | None
     ) -> None:
-        require_scoring(scoring)
+        require_scoring(scoring, subtract_mean=subtract_mean is not None)
         self.scoring, self.cohort = scoring, cohort
         self.name = name_of(scoring) if callable(scoring) else scoring
         self.is_plain = subtract_mean is None and cohort is None
-        self._mean = subtract_mean
+        self._mean, self._ids = subtract_mean, features.items.index.astype(str).to_numpy()
         self._check_cohort(features)
-        if scoring == TEN_CROPS and subtract_mean is not None:
-            raise ValueError(
-                f"{TEN_CROPS!r} compares crops without a mean: leave subtract_mean out"
-            )
 
     def _check_cohort(self, features: Features) -> None:
         if (self.scoring == "as-norm") != (self.cohort is not None):
@@ -90,7 +86,13 @@ class Scorer:
         return int(made_by["n_crops"])
 
     def __call__(
-        self, layer: str, matrix: NDArray[np.float32], rows: NDArray[np.intp], n_crops: int
+        self,
+        layer: str,
+        matrix: NDArray[np.float32],
+        rows: NDArray[np.intp],
+        n_crops: int,
+        *,
+        of: str = "",
     ) -> NDArray[np.float64]:
         """Return the scores of trials, (n_trials,).
 
@@ -104,6 +106,8 @@ class Scorer:
             Rows of both sides, (n_trials, 2).
         n_crops
             Crops that lie side by side in a row.
+        of
+            What messages say of the layer: " of floor 'mel'".
 
         Raises
         ------
@@ -111,26 +115,47 @@ class Scorer:
             If an embedding has no direction, or a function gives no finite (n_trials,).
         """
         used, places = np.unique(rows, return_inverse=True)
-        places = places.reshape(rows.shape)
+        places, ids, where = places.reshape(rows.shape), self._ids[used], f"layer {layer!r}{of}"
         if self.scoring == TEN_CROPS:
-            return crop_distance_scores(matrix[used].reshape(len(used), n_crops, -1), places)
+            crops = matrix[used].reshape(len(used), n_crops, -1)
+            _require_directions(crops, ids, where)
+            return crop_distance_scores(crops, places)
         mean = _mean_of(self._mean, layer, matrix.shape[1])
         embeddings = matrix[used] if mean is None else matrix[used] - mean
         if callable(self.scoring):
             return _checked(self.scoring(embeddings, places), len(rows), self.name, layer)
+        less = "" if mean is None else " once the mean is subtracted"
+        _require_directions(embeddings, ids, where, less)
         raw = cosine_scores(embeddings, places)
         if self.cohort is None:
             return raw
         others = self.cohort.means[layer] if mean is None else self.cohort.means[layer] - mean
+        _require_directions(others, self.cohort.speakers, f"{where} of the cohort", less)
         return as_norm(raw, places, embeddings=embeddings, cohort=others, top_n=self.cohort.top_n)
 
 
-def require_scoring(scoring: Scoring) -> None:
-    """Raise ValueError unless a scoring is known, or a function."""
+def require_scoring(scoring: Scoring, *, subtract_mean: bool) -> None:
+    """Raise ValueError unless a scoring is known, or a function, and can subtract a mean if so."""
     if not callable(scoring) and scoring not in NAMED:
         raise ValueError(
             f"scoring must be one of {list(NAMED)}, or a function (embeddings, trial rows) -> "
             f"scores, got {scoring!r}"
+        )
+    if scoring == TEN_CROPS and subtract_mean:
+        raise ValueError(f"{TEN_CROPS!r} compares crops without a mean: leave subtract_mean out")
+
+
+def _require_directions(
+    vectors: NDArray[Any], names: Sequence[str] | NDArray[Any], where: str, less: str = ""
+) -> None:
+    """Raise ValueError if a vector, or a crop's, is all zeros or not finite; its file is named."""
+    wrong = np.argwhere(~(vectors.any(axis=-1) & np.isfinite(vectors).all(axis=-1)))
+    if len(wrong):
+        row, *crop = wrong[0].tolist()
+        which = f"crop {crop[0]}" if crop else "the embedding"
+        raise ValueError(
+            f"{where}: {which} of {names[row]!r} is all zeros or not finite{less}, so it has no "
+            "direction that could be compared; leave the file out, or the layer"
         )
 
 

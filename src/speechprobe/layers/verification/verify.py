@@ -25,33 +25,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from tqdm.auto import tqdm
 
-from speechprobe._files import hide_progress
 from speechprobe.features import Features
-from speechprobe.layers.floors import Matrices, given_floors
-from speechprobe.layers.scoring import N_RESAMPLES
-from speechprobe.layers.verification.cautions import verification_cautions
 from speechprobe.layers.verification.cohort import Cohort
-from speechprobe.layers.verification.rates import N_SHUFFLES, RatesOfLayers
 from speechprobe.layers.verification.scores import VerificationScores
-from speechprobe.layers.verification.trial_rows import (
-    FoundTrials,
-    Missing,
-    find_trials,
-    require_others,
-    speakers_of,
-)
-from speechprobe.layers.verification.trial_scoring import Mean, Scorer, Scoring
-from speechprobe.metrics._check import require_share
-from speechprobe.metrics.uncertainty import require_confidence
-from speechprobe.store import RaggedLayer
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from speechprobe.layers.verification.trial_rows import Missing
+from speechprobe.layers.verification.trial_scoring import Mean, Scoring
+from speechprobe.layers.verification.verifying import Settings, Verification
 
 
 def verify_layers(  # noqa: PLR0913 the public contract names each of these
@@ -140,90 +122,8 @@ def verify_layers(  # noqa: PLR0913 the public contract names each of these
     >>> voice.eer_high < 0.2 < 0.4 < noise.eer, voice.n_speakers
     (True, 12)
     """
-    require_confidence(confidence)
-    require_share("p_target", p_target, 0.01)
-    scorer = Scorer(scoring, features, subtract_mean=subtract_mean, cohort=cohort)
-    found = find_trials(features.items, trials, missing)
-    held = None if validation is None else find_trials(
-        features.items, validation, missing, called="validation trials"
-    )  # fmt: skip
-    speakers = None if groups is None else speakers_of(features.items, groups, found)
-    _require_others(features.items, groups, speakers, held, cohort)
-    given = _floors(features, floor, scorer)
-    run = RatesOfLayers(scorer, found, held, speakers, p_target, confidence)
-    left_out = [*found.told(), *(held.told() if held is not None else [])]
-    for sentence in left_out:
+    asked = Settings(scoring, subtract_mean, cohort, p_target, groups, missing, confidence)
+    found = Verification(features, trials, asked, validation=validation, floor=floor)
+    for sentence in found.left_out:
         warnings.warn(sentence, stacklevel=2)
-    matrices = Matrices(features, None)
-    _check(matrices)
-    bar = tqdm(features.layers, scorer.name, unit="layer", disable=hide_progress(progress))
-    done = {layer: run.layer(layer, matrices, given) for layer in bar}
-    records = tuple(record for record, _ in done.values())
-    settings = {
-        "target": "speaker verification",
-        "scoring": scorer.name,
-        "subtract_mean": _told(subtract_mean),
-        "cohort": _told(cohort),
-        "p_target": p_target,
-        "groups": groups,
-        "floors": {name: dict(each.features.provenance) for name, each in given.items()},
-        "missing": missing,
-        "n_skipped": found.n_skipped,
-        "n_shuffles": N_SHUFFLES,
-        "confidence": confidence,
-        "n_resamples": N_RESAMPLES if run.resamples is not None else 0,
-        "n_validation_trials": 0 if held is None else len(held.table),
-        "features": dict(features.provenance),
-    }
-    cautions = (*left_out, *verification_cautions(records, found, features.items, groups))
-    by_layer = {layer: score for layer, (_, score) in done.items()}
-    return VerificationScores(records, found.table, by_layer, settings, cautions, found.absent)
-
-
-def _floors(
-    features: Features, floor: Features | Mapping[str, Features] | None, scorer: Scorer
-) -> dict[str, Matrices]:
-    if floor is not None and not scorer.is_plain:
-        raise ValueError(
-            "a mean or a cohort is of one model's vectors, so a floor cannot share it: score the "
-            "floor by a call of its own, with its own subtract_mean= or cohort="
-        )
-    given = given_floors(features, floor, None)
-    for each in given.values():
-        scorer.n_crops(each.features)
-        _check(each)
-    return given
-
-
-def _check(matrices: Matrices) -> None:
-    """Raise if a layer cannot be compared: now, and not after those before it."""
-    for layer in matrices.features.layers:
-        if isinstance(matrices[layer], RaggedLayer):
-            raise ValueError(
-                f"layer {layer!r} holds frames; pool them first: features.pooled('mean')"
-            )
-
-
-def _require_others(
-    items: pd.DataFrame,
-    groups: str | None,
-    speakers: NDArray[Any] | None,
-    held: FoundTrials | None,
-    cohort: Cohort | None,
-) -> None:
-    """Raise if a speaker of the trials is in the validation trials or in the cohort."""
-    if groups is None or speakers is None:
-        return
-    if held is not None:
-        require_others(speakers, speakers_of(items, groups, held), "validation trials")
-    if cohort is not None:
-        require_others(speakers, cohort.speakers, "cohort")
-
-
-def _told(given: Any) -> str | None:
-    """Return what was given as mean or cohort, for the settings."""
-    if given is None:
-        return None
-    if isinstance(given, Features | Cohort):
-        return repr(given)
-    return "vectors by layer" if isinstance(given, Mapping) else "one vector"
+    return found.scores(progress=progress)

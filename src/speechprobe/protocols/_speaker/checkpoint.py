@@ -61,7 +61,7 @@ class Folder:
     Raises
     ------
     ValueError
-        If the folder holds another run, or files that are no run.
+        If the folder holds another run, a record that cannot be read, or files that are no run.
     """
 
     def __init__(self, folder: Path | None, identity: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ class Folder:
         ours = json.loads(json.dumps(identity, default=str))
         record = folder / _RUN
         if record.is_file():
-            _require_same(folder, json.loads(record.read_text("utf-8"))["identity"], ours)
+            _require_same(folder, _identity_in(record), ours)
         elif folder.exists() and any(not p.name.endswith(PARTIAL) for p in folder.iterdir()):
             raise ValueError(
                 f"{folder} is not empty and holds no {_RUN}; give a new or an empty folder"
@@ -97,16 +97,17 @@ class Folder:
             with safe_open(path, framework="pt") as opened:
                 told = json.loads((opened.metadata() or {})["speechprobe"])
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            done = Progress(told["epoch"], told["curves"], told["best_epoch"])
+        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(
-                f"{path} is no checkpoint of a run ({error}); delete it to begin anew"
+                f"{path} is no checkpoint of a run ({_told(error)}); delete it to begin anew"
             ) from error
-        best = {
+        done.best = {
             name.removeprefix(_BEST): tensors.pop(name)
             for name in list(tensors)
             if name.startswith(_BEST)
         }
-        return Progress(told["epoch"], told["curves"], told["best_epoch"], best), tensors
+        return done, tensors
 
     def save(self, progress: Progress, state: Mapping[str, Tensor]) -> None:
         """Write a checkpoint in place of the one before."""
@@ -125,6 +126,22 @@ class Folder:
 
     def __str__(self) -> str:
         return f"in {self._folder}" if self._folder else "nowhere: give a folder to keep them"
+
+
+def _identity_in(record: Path) -> dict[str, Any]:
+    """Return what makes the run of a record."""
+    try:
+        identity = json.loads(record.read_text("utf-8"))["identity"]
+        return dict(identity.items())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{record} is no record of a run ({_told(error)}), so what was trained there is not "
+            "known; give another folder, or delete this one"
+        ) from error
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _require_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:

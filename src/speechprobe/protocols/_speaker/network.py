@@ -122,7 +122,15 @@ def _n_dims(network: nn.Module, frontend: FrontEnd, crop_seconds: float) -> int:
     silence = torch.zeros(1, round(crop_seconds * frontend.sample_rate), device=place.device)
     network.eval()
     with torch.no_grad():
-        embedding = network(frontend(silence).to(place.dtype))
+        features = frontend(silence).to(place.dtype)
+        try:
+            embedding = network(features)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(network).__name__} cannot take features {tuple(features.shape)}, (B, T, "
+                f"n_dims) of {frontend!r}: {error}. Give a front end of as many dimensions as the "
+                "network wants"
+            ) from error
     shape = tuple(getattr(embedding, "shape", ()))
     if len(shape) != 2 or shape[0] != 1:
         found = shape or type(embedding).__name__

@@ -15,8 +15,10 @@ from torch import nn
 from speechprobe._files import replacing
 from speechprobe.extractors.module import ModuleExtractor
 from speechprobe.metrics.verification import equal_error_rate
+from speechprobe.protocols._speaker.batches import n_rounds
 from speechprobe.protocols._speaker.files import Recordings
 from speechprobe.protocols._speaker.parts import Parts
+from speechprobe.protocols._speaker.settings import SpeakerTraining
 from speechprobe.protocols._speaker.validation import Validation
 from speechprobe.protocols.study import Study
 
@@ -32,6 +34,16 @@ COLUMNS = (
     *("epoch", "split", "loss", "accuracy", "eer"),
     *("learning_rate", "gradient_norm", "seconds"),
 )
+
+
+_AXES = {
+    "loss": "loss (cross-entropy in nats)",
+    "accuracy": "accuracy (fraction)",
+    "eer": "equal error rate (fraction)",
+    "seconds": "duration of the epoch (s)",
+}
+_TRAINER_CROP = 2.015  # seconds: 200 frames of 10 ms and the 15 ms that the last one needs
+_TRAINER_DECAY_EVERY = 10
 
 
 class Data(NamedTuple):
@@ -74,8 +86,8 @@ class TrainedSpeakerNet(Study):
         Parameters
         ----------
         path
-            The file, replaced as a whole; torch writes it. Names of the network's weights begin
-            with ``__S__.``, those of the loss with ``__L__.``.
+            The file, replaced as a whole; torch writes it, equal weights as equal bytes. Names of
+            the network's weights begin with ``__S__.``, those of the loss with ``__L__.``.
         """
         parts = {"__S__.": self.network, "__L__.": self.loss}
         state = {
@@ -83,13 +95,26 @@ class TrainedSpeakerNet(Study):
             for prefix, part in parts.items()
             for name, value in part.state_dict().items()
         }
-        with replacing(Path(path)) as partial:
-            torch.save(state, partial)
+        # Into an open file: given a path, torch writes its name into the file.
+        with replacing(Path(path)) as partial, partial.open("wb") as opened:
+            torch.save(state, opened)
 
 
 def table_of(curves: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the rows of the curves as a table with all columns."""
     return pd.DataFrame(curves, columns=list(COLUMNS))
+
+
+def tables_of(
+    curves: pd.DataFrame, best_epoch: int, data: Data, scores: Scores
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of the study, by name."""
+    return {
+        "results": results_of(curves, best_epoch, data.validation, scores),
+        "curves": curves,
+        "speakers": speakers_of(data),
+        "left_out": data.parts.left_out,
+    }
 
 
 def results_of(
@@ -123,7 +148,7 @@ def pictures_of(
     def draw_curves() -> Figure:
         from speechprobe.plots.curves import plot_curves
 
-        return plot_curves(curves)
+        return plot_curves(curves.rename(columns=_AXES))
 
     if validation is None:
         return {"curves": draw_curves}
@@ -159,7 +184,7 @@ def speakers_of(data: Data) -> pd.DataFrame:
     return found
 
 
-def deviations_of(data: Data) -> tuple[str, ...]:
+def deviations_of(data: Data, settings: SpeakerTraining) -> tuple[str, ...]:
     """Return what differs from the study, a sentence each."""
     seconds = sum(data.recordings.n_samples[rows].sum() for rows in data.parts.train)
     hours = seconds / data.recordings.sample_rate / 3600
@@ -167,7 +192,17 @@ def deviations_of(data: Data) -> tuple[str, ...]:
         f"{len(data.parts.train)} speakers and {hours:.1f} hours, where the study had the dev set "
         "of VoxCeleb",
         "no augmentation",
+        "a round takes every speaker once, whatever the number of files, and an epoch has "
+        f"{n_rounds(data.parts.train, settings)}; the trainer's takes all files of a speaker, up "
+        "to a number",
     ]
+    if settings.crop_seconds != _TRAINER_CROP:
+        told.append(f"crops of {settings.crop_seconds:g} s; the trainer's have {_TRAINER_CROP} s")
+    if settings.decay_every != _TRAINER_DECAY_EVERY:
+        often = "epoch" if settings.decay_every == 1 else f"{settings.decay_every} epochs"
+        told.append(
+            f"the learning rate falls every {often}; the trainer's every {_TRAINER_DECAY_EVERY}"
+        )
     if data.validation is not None and not data.validation.whole:
         told.append(
             "the held-out speakers have too few files for trials between files: utterances of the "

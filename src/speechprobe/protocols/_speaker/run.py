@@ -172,6 +172,12 @@ def _require_finite(found: tuple[float, float, float], epoch: int, batch: int, r
     if not np.isfinite([loss, norm]).all():
         raise FloatingPointError(
             f"epoch {epoch}, batch {batch}: the loss is {loss:.4g} and the norm of the gradients "
-            f"{norm:.4g}, at a learning rate of {rate:.3g}; lower learning_rate or set "
-            "max_gradient_norm"
+            f"{norm:.4g}, at a learning rate of {rate:.3g}; {remedy(learnt=epoch > 1 or batch > 1)}"
         )
+
+
+def remedy(*, learnt: bool) -> str:
+    """Return what to do where numbers are not finite, before the first step or after it."""
+    if learnt:
+        return "lower learning_rate or set max_gradient_norm"
+    return "nothing is learnt yet, so look at the weights of the network and at the front end"

@@ -22,7 +22,12 @@ LOSSES: dict[str, MakeLoss] = {
     "ge2e": lambda n_dims, n_speakers: losses.GE2ELoss(),  # noqa: ARG005 one call for all
 }
 
-_WHOLE = ("epochs", "decay_every", "n_speakers", "n_utterances", "evaluate_every", "n_trials")
+# Whole numbers from the least; None, where it is the default, is no number to check.
+_WHOLE = {"epochs": 1, "decay_every": 1, "n_speakers": 2, "n_utterances": 1, "rounds": 1,
+          "evaluate_every": 1, "n_trials": 2, "seed": 0}  # fmt: skip
+_POSITIVE = ("learning_rate", "decay", "crop_seconds", "max_gradient_norm")
+_NOUGHT_OR_MORE = ("weight_decay", "held_out", "most_bytes")
+_NONE_ALLOWED = ("rounds", "max_gradient_norm")
 _CHOICES = {"precision": ("float32", "bf16"), "few_files": ("raise", "leave_out", "reuse")}
 
 
@@ -100,28 +105,27 @@ class SpeakerTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole = (*_WHOLE, "rounds") if self.rounds is not None else _WHOLE
-        for name in whole:
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
-        if self.n_speakers < 2 or self.n_trials < 2:
-            raise ValueError(
-                "n_speakers and n_trials must be at least 2, for speakers are told apart; got "
-                f"{self.n_speakers} and {self.n_trials}"
-            )
-        for name in ("learning_rate", "decay", "crop_seconds", "max_gradient_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be above 0 and finite, got {value!r}")
-        if not self.weight_decay >= 0 or not 0 <= self.held_out < 1 or self.most_bytes < 0:
-            raise ValueError(
-                "weight_decay and most_bytes must be 0 or more, held_out from 0 to below 1; got "
-                f"{self.weight_decay!r}, {self.most_bytes!r} and {self.held_out!r}"
-            )
+        given = {
+            name: value
+            for name, value in vars(self).items()
+            if value is not None or name not in _NONE_ALLOWED
+        }
+        for name, least in _WHOLE.items():
+            value = given.get(name, least)
+            if not isinstance(value, int | np.integer) or value < least:
+                raise ValueError(f"{name} must be a whole number from {least}, got {value!r}")
+        for name in _POSITIVE:
+            value = given.get(name, 1)
+            if not _is_number(value) or not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be a number above 0 and finite, got {value!r}")
+        for name in _NOUGHT_OR_MORE:
+            if not _is_number(given[name]) or not given[name] >= 0:
+                raise ValueError(f"{name} must be a number, 0 or more, got {given[name]!r}")
+        if self.held_out >= 1:
+            raise ValueError(f"held_out is a share of the speakers, below 1, got {self.held_out!r}")
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+            if given[name] not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {given[name]!r}")
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 1."""
@@ -152,6 +156,10 @@ def make_loss(loss: str | MakeLoss, n_dims: int, n_speakers: int) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise TypeError(f"loss must make a module, got {_shown(made)}")
     return made
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating)
 
 
 def _shown(value: Any) -> str:

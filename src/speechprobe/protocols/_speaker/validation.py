@@ -82,11 +82,23 @@ class Validation:
                     for row, embedding in zip(some, network(features).cpu(), strict=True):
                         found[row] = embedding
         embeddings = torch.stack([each for each in found if each is not None]).double()
-        if not embeddings.isfinite().all():
-            raise FloatingPointError(
-                "an embedding of the held-out speakers is not finite; lower learning_rate"
-            )
+        self._require_directions(embeddings, network, recordings)
         return cosine_scores(embeddings.numpy(), self.pairs)
+
+    def _require_directions(
+        self, embeddings: Tensor, network: nn.Module, recordings: Recordings
+    ) -> None:
+        finite, zero = embeddings.isfinite().all(1), (embeddings == 0).all(1)
+        for wrong, what, kind in (
+            (~finite, "an embedding that is not finite", FloatingPointError),
+            (zero, "an embedding that is all zeros, so it cannot be compared", ValueError),
+        ):
+            rows = self.pieces[wrong.numpy(), 0]
+            if len(rows):
+                raise kind(
+                    f"{type(network).__name__} gives {recordings.ids[rows[0]]!r}, of a held-out "
+                    f"speaker, {what}"
+                )
 
     def interval(self, scores: NDArray[np.float64]) -> tuple[float, float]:
         """Return the 95 % interval of the equal error rate; speakers of the enrolment are drawn."""

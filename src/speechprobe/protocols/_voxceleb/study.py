@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from speechprobe.datasets.corpus import Corpus
 from speechprobe.features.table import Failure
-from speechprobe.layers.verification.cohort import Cohort
 from speechprobe.layers.verification.scores import VerificationScores
-from speechprobe.layers.verification.trial_rows import Missing, rows_of_names
-from speechprobe.layers.verification.trial_scoring import TEN_CROPS, Scoring
+from speechprobe.layers.verification.trial_rows import rows_of_names
+from speechprobe.layers.verification.trial_scoring import TEN_CROPS
+from speechprobe.layers.verification.verifying import Settings
+from speechprobe.protocols._voxceleb.asked import TOP_N
 from speechprobe.protocols._voxceleb.lists import TrialList, with_published
 from speechprobe.protocols.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TOP_N = 300  # of AS-norm in most papers
 TRAINER_P_TARGET = 0.05
 _NAME = "voxceleb"
 
@@ -42,25 +42,13 @@ class VerificationStudy(Study):
     embedding: str = ""
 
 
-class Asked(NamedTuple):
-    """What a call asks for, beside the data; see `voxceleb`."""
-
-    scoring: Scoring
-    cohort: Cohort | None
-    subtract_mean: bool
-    p_target: float
-    missing: Missing
-    confidence: float
-    progress: bool
-
-
 def study_of(
     scores: VerificationScores,
     layer: str,
     listed: TrialList,
     corpus: Corpus,
     failures: Sequence[Failure],
-    asked: Asked,
+    asked: Settings,
 ) -> VerificationStudy:
     """Return the study: its tables, pictures and deviations.
 
@@ -77,7 +65,7 @@ def study_of(
     failures
         Files that gave no features.
     asked
-        The call.
+        How they were scored.
     """
     record, scoring = scores.record(layer), str(scores.settings["scoring"])
     made_by = dict(scores.settings["features"].get("extractor") or {})
@@ -131,7 +119,7 @@ def _absent(
     )
 
 
-def _deviations(scores: VerificationScores, listed: TrialList, asked: Asked) -> list[str]:
+def _deviations(scores: VerificationScores, listed: TrialList, asked: Settings) -> list[str]:
     """Return what differs from the trainer's test on VoxCeleb1-O, a sentence each."""
     said = [
         "the EER is interpolated to where both rates are equal; the trainer's is the nearest point "
@@ -147,9 +135,9 @@ def _deviations(scores: VerificationScores, listed: TrialList, asked: Asked) -> 
         said.append(
             f"scoring {scores.settings['scoring']!r}, where the trainer compares ten crops a file"
         )
-    if asked.subtract_mean:
+    if asked.subtract_mean is not None:
         said.append("the mean of a cohort is subtracted")
-    if asked.cohort is not None and asked.scoring == "as-norm" and asked.cohort.top_n != TOP_N:
+    if asked.cohort is not None and asked.cohort.top_n != TOP_N:
         said.append(f"AS-norm with the {asked.cohort.top_n} nearest speakers, where 300 are usual")
     if asked.p_target != TRAINER_P_TARGET:
         said.append(f"minDCF at p_target={asked.p_target:g}; the trainer's is at 0.05")
