@@ -53,6 +53,55 @@ def test_one_layer_alone_is_a_point(make_scores):
         assert axes.lines[0].get_ydata().tolist() == [0.3]
 
 
+def test_models_of_one_layer_each_are_points_with_whiskers_and_floors_across(make_scores):
+    models = {"a": make_scores("rate", [0.3]), "b": make_scores("rate", [-0.5])}
+    figure = sp.plots.plot_layers(models, depth="relative")
+    (axes,) = figure.axes
+    points = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    assert [line.get_ydata().tolist() for line in points] == [[0.3], [-0.5]]
+    left, right = (line.get_xdata()[0] for line in points)
+    assert left == pytest.approx(-right) and left < 0  # beside each other, around depth 0
+    assert axes.get_xticks().tolist() == [0]
+    whiskers = [
+        line for line in axes.lines if len(set(line.get_xdata())) == 1 < len(line.get_xdata())
+    ]
+    assert [[round(y, 6) for y in line.get_ydata()] for line in whiskers] == [
+        [0.1, 0.4],
+        [-0.7, -0.4],
+    ]
+    floors = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    assert [set(line.get_ydata()) for line in floors] == [{-0.1}] * 2
+    assert all(tuple(line.get_xdata()) == axes.get_xlim() for line in floors)
+
+
+def test_scores_worse_than_twice_the_error_of_the_mean_are_marked_at_the_border(make_scores):
+    blown = make_scores("rate", [0.2, -1e13, 0.5, -1.2])
+    (axes,) = sp.plots.plot_layers({"net": make_scores("rate", [0.1, 0.6]), "far": blown}).axes
+    low, high = axes.get_ylim()
+    assert -1.2 < low < -1 and 0.7 < high < 1
+    marks = [line for line in axes.lines if line.get_marker() == "v" and not line.get_clip_on()]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in marks] == [(1, low), (3, low)]
+    assert axes.get_title().splitlines() == [
+        "rate", "far: 2 of 4 layers below this panel, at -1.0e+13"
+    ]  # fmt: skip
+    # Nothing that is drawn lies outside: files of vectors would carry it.
+    drawn = [y for line in axes.lines for y in line.get_ydata()]
+    drawn += [y for band in axes.collections for y in band.get_paths()[0].vertices[:, 1]]
+    assert low <= min(drawn) and max(drawn) <= high
+
+
+def test_errors_of_another_magnitude_are_marked_above(make_scores):
+    scores = make_scores("rate", [1.0, 1.5, 1e6], "mae")
+    floors = (("shuffled", 1e6), ("mean", 2.0))
+    records = tuple(replace(record, floors=floors) for record in scores.records)
+    (axes,) = sp.plots.plot_layers(LayerScores(records, None, scores.settings)).axes
+    assert 4 < axes.get_ylim()[1] < 4.5
+    assert axes.get_title().splitlines()[1] == "1 of 3 layers above this panel, at 1.0e+06"
+    # Without the mean there is no telling what is bad.
+    (axes,) = sp.plots.plot_layers(scores).axes
+    assert axes.get_ylim()[1] > 1e6
+
+
 def test_relative_depth_lays_models_of_any_depth_over_each_other(make_scores):
     deep, flat = make_scores("rate", [0.1] * 5), make_scores("rate", [0.2] * 3, prefix="conv")
     (axes,) = sp.plots.plot_layers({"deep": deep, "flat": flat}, depth="relative").axes

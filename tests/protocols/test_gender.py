@@ -6,6 +6,7 @@ import importlib.util
 import json
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -265,8 +266,97 @@ def test_an_unstated_gender_an_unknown_rival_and_log_mel_are_errors(corpora):
         gender(train, test, alternatives=["SVM"])
     with pytest.raises(ValueError, match=r"mel must give power, and has log_offset=1e-06"):
         gender(train, test, mel=MelSpectrogram(32, n_fft=512, log_offset=1e-6))
-    with pytest.raises(TypeError, match="test must be a Corpus, .* got str"):
-        gender(train, "LibriTTS")
+    with pytest.raises(TypeError, match=r"mel must be a MelSpectrogram, .*, got LogMel"):
+        gender(train, test, mel=sp.extractors.LogMel())
+    with pytest.raises(TypeError, match=r"settings must be GenderSettings\(...\), got dict"):
+        gender(train, test, settings={"n_trials": 3})
+    with pytest.raises(ValueError, match="errors must be 'raise' or 'record', got None"):
+        gender(train, test, errors=None)
+    with pytest.raises(TypeError, match="test must be a Corpus, .* or the folder .*got dict"):
+        gender(train, {"test": test})
+    with pytest.raises(FileNotFoundError, match="nowhere: expected a folder, found nothing"):
+        gender(train, "nowhere")
+
+
+SHORT = GenderSettings(n_trials=1, curve_epochs=2, n_shuffles=0, epochs=(1,))
+
+
+def with_broken(corpus, folder, *rows):
+    """Return a corpus whose files of these rows are no sounds."""
+    paths = corpus.column("path").copy()
+    for row in rows:
+        paths[row] = str(folder / f"broken{row}.wav")
+        Path(paths[row]).write_bytes(b"no sound")
+    return corpus.label("path", paths)
+
+
+def test_files_that_give_no_features_are_left_out_listed_and_counted(corpora, tmp_path):
+    train, test = corpora
+    # All files of speaker a1, so that other speakers validate, and one of b0.
+    broken = with_broken(train, tmp_path, 2, 3), with_broken(test, tmp_path, 0)
+    wanted = {"mel": MEL, "settings": SHORT, "alternatives": ["CNN 2-D"]}
+    with pytest.raises(ValueError, match=r"3 of 56 utterances cannot be used, first .*broken2.wav"):
+        gender(*broken, **wanted)
+    found = gender(*broken, errors="record", **wanted)
+    paths = [str(tmp_path / f"broken{row}.wav") for row in (2, 3, 0)]
+    failures = found.provenance["failures"]
+    assert set(failures) == {"power", "log", "log image"}
+    assert [each["path"] for each in failures["power"]] == paths
+    assert any(
+        each.startswith(f"3 of 56 utterances gave no features and are left out, first {paths[0]}")
+        for each in found.deviations
+    )
+    assert any("38 utterances of 19 speakers" in each for each in found.deviations)
+    keep = ~np.isin(np.arange(40), [2, 3])
+    alone = gender(train.select(keep), test.select(np.arange(16) > 0), **wanted)
+    for table in ("results", "curves", "predictions"):
+        pd.testing.assert_frame_equal(found.table(table), alone.table(table))
+
+
+def test_a_part_that_lost_a_gender_says_why(corpora, tmp_path):
+    train, test = corpora
+    women = with_broken(test, tmp_path, *np.flatnonzero(test.column("gender") == "M"))
+    with pytest.raises(ValueError, match="the test part .* gender 'M'; 8 of 56 .*broken2.wav"):
+        gender(train, women, mel=MEL, settings=SHORT, errors="record")
+
+
+def test_folders_of_libritts_and_librispeech_are_read_by_their_layout(tmp_path):
+    generator = np.random.default_rng(0)
+    kinds = {"LibriTTS/train-clean-100": ("_20_000000_", "wav", range(10)),
+             "LibriSpeech/test-clean": ("-20-", "flac", range(10, 14))}  # fmt: skip
+    for place, (middle, suffix, speakers) in kinds.items():
+        for speaker in speakers:
+            chapter = tmp_path / place / str(speaker) / "20"
+            chapter.mkdir(parents=True)
+            sound = generator.normal(scale=0.1, size=4_000)
+            sp.audio.write(chapter / f"{speaker}{middle}0000.{suffix}", sound, 16_000)
+        lines = [f"{n} | {'FM'[n % 2]} | x | 25.0 | Somebody" for n in speakers]
+        (tmp_path / place).parent.joinpath("SPEAKERS.TXT").write_text("\n".join(lines))
+    train, test = (tmp_path / place for place in kinds)
+    wanted = {"mel": MEL, "alternatives": [], "log": False}
+    wanted["settings"] = replace(SHORT, validation_fraction=0.5)
+    found = gender(train, str(test), **wanted)
+    assert (found.provenance["train"], found.provenance["test"]) == ("libritts", "librispeech")
+    assert found.table()["n_train"].unique().tolist() == [10]
+    assert found.table()["n_test"].unique().tolist() == [4]
+    # The folder of a corpus gives all its subsets.
+    whole = gender(train.parent, test.parent, **wanted)
+    pd.testing.assert_frame_equal(found.table(), whole.table())
+
+
+def test_bars_name_each_feature_once_and_none_hides_its_interval(study):
+    pytest.importorskip("matplotlib")
+    colors = pytest.importorskip("matplotlib.colors")
+    figure = study.picture("accuracy_bars")
+    figure.draw_without_rendering()
+    table = study.table()
+    names = [f"{m} ({f})" for m, f in zip(table["model"], table["feature"], strict=True)]
+    for axes in figure.axes:
+        assert [text.get_text() for text in axes.get_yticklabels()] == names
+        fills = [colors.to_hex(bar.get_facecolor()) for bar in axes.patches]
+        assert "#000000" not in fills
+        # One colour a feature.
+        assert len(set(fills)) == len(set(zip(fills, table["feature"], strict=True))) == 3
 
 
 @pytest.mark.shared

@@ -213,6 +213,9 @@ def test_what_goes_missing_is_looked_for_again():
     gone = (given.part == "validation") & (given.column("emotion") == "fear")
     with pytest.raises(ValueError, match=r"emodb: no utterance of fear in validation .*s06, s07"):
         given.only(given.corpus.table.index[~gone])
+    # Nowhere at all is no other than nowhere in a part.
+    with pytest.raises(ValueError, match="no utterance of fear in train .* in validation .* in te"):
+        given.only(given.corpus.table.index[given.column("emotion") != "fear"])
 
 
 # The choice, the means and the tables
@@ -244,7 +247,7 @@ SCORES = {
 
 
 def result_of(edition: str = "corrected", model: str = "net", **changes) -> SerabResult:
-    sizes = {"ravdess": 300, "savee": 100}
+    sizes = {"ravdess": 300, "savee": 100} | dict.fromkeys(changes.keys() - SCORES, 700)
     rows = [row for task, scores in (SCORES | changes).items()
             for row in rows_of(task, scores, edition, sizes[task])]  # fmt: skip
     best = best_of(pd.DataFrame(rows).assign(model=model))
@@ -279,6 +282,30 @@ def test_means_over_the_published_task_accuracies_are_the_published_means():
     assert len(nine.dropna()) == 9
     assert nine.mean() == pytest.approx(row["UM"], abs=0.06)
     assert np.exp(np.log(nine.astype(float)).mean()) == pytest.approx(row["GM"], abs=0.06)
+
+
+def test_models_are_compared_by_means_of_the_nine_and_beside_them_of_all():
+    nine = result_of()
+    ten = result_of(subesco={"LR": (10.0, 10.0)})
+    told = compare_serab([nine, ten])
+    assert len(told) == 4
+    of_nine, of_ten = (told[told["subesco"].isna() == lacks] for lacks in (True, False))
+    for name in ("UM", "WM", "GM", "over"):
+        assert of_nine[name].tolist() == of_ten[name].tolist()
+        assert of_ten[name].tolist() == ten.table("means")[name][:2].tolist()
+    for name in ("UM", "WM", "GM"):
+        assert of_ten[f"{name}_with_subesco"].tolist() == ten.table("means")[name][2:].tolist()
+        assert of_nine[f"{name}_with_subesco"].isna().all()
+    assert "UM_with_subesco" not in compare_serab(nine)
+
+
+def test_subesco_alone_has_no_mean_of_the_nine():
+    rows = rows_of("subesco", {"LR": (10.0, 10.0)}, "corrected")
+    tables = {"best": best_of(pd.DataFrame(rows))}
+    told = compare_serab([SerabResult("serab", "corrected", (), tables), result_of()])
+    assert told["over"].tolist() == ["none of the nine"] * 2 + ["ravdess, savee"] * 2
+    assert told["UM"].isna().tolist() == [True, True, False, False]
+    assert told["UM_with_subesco"].tolist()[:2] == [10.0, 10.0]
 
 
 def test_a_task_where_nothing_could_be_fitted_has_no_best():
@@ -319,6 +346,29 @@ def test_another_file_is_not_written_over(tmp_path):
     assert path.read_text() == "model,score\nnet,1\n"
 
 
+@pytest.mark.parametrize("name", result_of().table().columns)
+def test_a_file_that_lacks_any_column_is_not_written_over(tmp_path, name):
+    path = tmp_path / "serab.csv"
+    result_of("2021").table().drop(columns=name).to_csv(path, index=False)
+    before = path.read_text()
+    with pytest.raises(ValueError, match=rf"serab.csv: .* lacks the columns \['{name}'\]"):
+        result_of().to_csv(path)
+    assert path.read_text() == before
+
+
+def test_an_empty_file_and_a_folder_are_errors_that_name_them(tmp_path):
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(
+        ValueError, match=r"empty.csv: no table of .*, it is empty; .* append=False"
+    ):
+        result_of().to_csv(tmp_path / "empty.csv")
+    result_of().to_csv(tmp_path / "empty.csv", append=False)
+    assert len(compare_serab(tmp_path / "empty.csv")) == 2
+    for append in (True, False):
+        with pytest.raises(IsADirectoryError, match=f"{tmp_path.name} is a folder"):
+            result_of().to_csv(tmp_path, append=append)
+
+
 def test_models_are_compared_by_both_choices_beside_what_was_published(tmp_path):
     path = tmp_path / "serab.csv"
     result_of(model="other").to_csv(path)
@@ -342,8 +392,11 @@ def test_the_picture_shows_both_choices_of_every_model(tmp_path):
     theirs = published().loc["BYOL-S 512"].drop(["UM", "WM", "GM"])
     assert sorted(circles) == sorted([77.3, 60.0] * 2 + theirs.tolist())
     assert [tick.get_text() for tick in axes.get_xticklabels()][-2:] == ["savee", "shemo"]
+    one = plot_serab(result_of(), published_models="BYOL-S 512").axes[0]
+    assert len(one.patches) == 2
+    assert len([line for line in one.lines if line.get_marker() == "o"]) == 2 + 9
     with pytest.raises(KeyError, match="no published model 'BYOL'"):
-        plot_serab(result_of(), published_models=["BYOL"])
+        plot_serab(result_of(), published_models="BYOL")
     with pytest.raises(ValueError, match="no results to plot"):
         plot_serab([])
 

@@ -314,6 +314,32 @@ def test_sounds_that_cannot_be_read_are_left_out_and_named(tmp_path, edition):
     )
 
 
+def test_a_class_that_gives_no_features_fails_its_task_with_the_error_of_the_files(tmp_path):
+    root = write_tree(tmp_path / "savee", "savee")
+    for path in root.glob("AudioData/*/*.wav"):
+        if path.name.startswith("su"):
+            soundfile.write(path, np.full(2_000, 0.25), 16_000, subtype="PCM_16")
+
+    class NaNs(Bands):
+        def __call__(self, signal):
+            found = super().__call__(signal)
+            return {name: rows * (np.nan if np.ptp(signal) == 0 else 1)
+                    for name, rows in found.items()}  # fmt: skip
+
+    with pytest.raises(ValueError, match="no utterance of surprise in train") as caught:
+        serab(NaNs(), {"savee": root}, classifiers=FAST, model_selection=None, progress=False)
+    assert re.search("8 utterances gave no features .*su01.wav: .*NaN", str(caught.value))
+
+
+def test_an_error_of_the_system_is_told_with_its_path(roots, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"savee: \w+Error: \[Errno \d+\] .*: '.*file"):
+        serab(
+            Bands(), {"savee": roots["savee"]}, store=tmp_path / "file", classifiers=FAST,
+            model_selection=None, progress=False,
+        )  # fmt: skip
+
+
 def test_a_second_run_takes_the_vectors_from_the_store(roots, tmp_path):
     calls = []
 
@@ -358,6 +384,19 @@ def test_layers_are_scored_each_and_the_last_by_default(roots, corrected):
 def test_unknown_arguments_are_refused(roots, change, message):
     with pytest.raises(ValueError, match=message):
         serab(Bands(), **({"roots": roots} | change))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("/folder", "roots must be {task: folder or corpus}, .* got str '/folder'"),
+        (["savee"], "roots must be {task: folder or corpus}, .* got list"),
+        ({"savee": 3}, "savee: expected a folder or a Corpus, got int"),
+    ],
+)
+def test_roots_of_another_kind_are_refused(given, message):
+    with pytest.raises(TypeError, match=message):
+        serab(Bands(), given)
 
 
 def test_what_is_no_extractor_is_refused(roots):

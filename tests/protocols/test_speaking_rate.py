@@ -307,6 +307,21 @@ def test_fixed_lengths_tell_what_they_do_and_refuse_nothing():
         FixedLength(Ends(), max_frames=0)
 
 
+@pytest.mark.filterwarnings("ignore:.*has the same value")
+def test_networks_without_frames_of_their_own_are_a_departure_of_the_original(
+    tmp_path, write_sound
+):
+    corpus = sounds(tmp_path, write_sound, np.linspace(0.3, 1.2, 8))
+    told = "is not fed frames of 10 ms: it sees signals of 4.015 s, zeros behind short ones"
+    settings = SpeakingRateSettings(next_steps=(), n_shuffles=1, n_folds=2)
+    for edition, expected in (("original", 1), ("corrected", 0)):
+        model = sp.extractors.LogMel(n_mels=8)
+        found = speaking_rate(corpus, model, edition=edition, settings=settings)
+        assert found.deviations.count(f"logmel {told}") == expected
+    given = speaking_rate(corpus, sp.extract(corpus, model), edition="original", settings=settings)
+    assert not any(told in each for each in given.deviations)
+
+
 def test_models_are_named_by_themselves_or_by_the_user():
     one, other = Ends(), copy.copy(Ends())
     assert list(models_of(one)) == ["ends"]
@@ -356,8 +371,10 @@ def test_parts_that_share_utterances_or_have_other_names_are_errors():
         speaking_rate({"train": one, "eval": one}, Ends())
     with pytest.raises(ValueError, match="leave split out"):
         speaking_rate({"train": one, "test": one}, Ends(), split=[])
-    with pytest.raises(TypeError, match="corpus must be a Corpus"):
-        speaking_rate("LibriSpeech", Ends())
+    with pytest.raises(TypeError, match="corpus must be a Corpus, .*or the folder.*got int"):
+        speaking_rate(3, Ends())
+    with pytest.raises(TypeError, match="test must be a Corpus, .*got list"):
+        speaking_rate({"train": one, "test": []}, Ends())
 
 
 def test_too_few_speakers_edition_step_and_embedding_are_errors_before_long(corpus):
@@ -369,6 +386,169 @@ def test_too_few_speakers_edition_step_and_embedding_are_errors_before_long(corp
         SpeakingRateSettings(next_steps=("pauses",))
     with pytest.raises(KeyError, match="'net' has no layer 'last' to be the embedding"):
         speaking_rate(corpus, {"net": planted(corpus)}, embedding="last", settings=PLAIN)
+    with pytest.raises(ValueError, match="embedding names 'nett', which is no model; there are e"):
+        speaking_rate(corpus, Ends(), embedding={"nett": "middle"}, settings=PLAIN)
+    with pytest.raises(ValueError, match="errors must be 'raise' or 'record', got 'ignore'"):
+        speaking_rate(corpus, Ends(), errors="ignore", settings=PLAIN)
+    with pytest.raises(TypeError, match=r"settings must be SpeakingRateSettings\(...\), got dict"):
+        speaking_rate(corpus, Ends(), settings={"n_folds": 3})
+
+
+@pytest.mark.parametrize("ridges", [(), (1.0, -0.1), (float("nan"),), 1.0])
+def test_ridges_that_none_can_have_are_refused_at_once(ridges):
+    with pytest.raises(ValueError, match="cca_ridges must be one or more numbers from 0"):
+        SpeakingRateSettings(cca_ridges=ridges)
+
+
+def test_one_next_step_needs_no_brackets():
+    assert SpeakingRateSettings(next_steps="duration").next_steps == ("duration",)
+
+
+def test_a_layer_that_does_not_vary_has_no_correlation_and_is_named(corpus):
+    good = planted(corpus)
+    dead = sp.Features(dict(good.layers) | {"dead": np.zeros((len(corpus), 3))}, corpus.table)
+    found = speaking_rate(corpus, {"good": good, "bad": dead}, settings=PLAIN)
+    numbers = ["correlation", "held_out", "held_out_std"]
+    cca = found.table("cca")
+    is_dead = cca["layer"] == "dead"
+    assert cca.loc[is_dead, numbers].isna().all(axis=None)
+    assert cca.loc[~is_dead, numbers].notna().all(axis=None)
+    assert is_dead.sum() == 2  # a row a ridge
+    assert found.provenance["cautions"]["features"] == ["model bad, layer dead does not vary"]
+    assert {"tsne_good", "errors_bad"} <= set(found.pictures)
+    assert "tsne_bad" not in found.pictures  # its embedding is one point
+
+
+def test_a_fold_whose_training_items_do_not_vary_does_not_count(corpus):
+    data = rate_data(corpus, None, n_folds=4, pauses=False)
+    values = np.zeros((len(corpus), 1))
+    values[data.folds[0].test, 0] = true_rate(corpus)[data.folds[0].test]
+    features = {"net": sp.Features({"late": values}, corpus.table)}
+    found = correlations(features, data, [0.0]).iloc[0]
+    assert np.isfinite(found["correlation"])
+    assert np.isnan(found["held_out"])  # of the others the test items do not vary
+
+
+# Files that give no features
+
+
+class Nothing(Ends):
+    """As `Ends`, and NaN for signals of one length."""
+
+    def __call__(self, signal):
+        values = np.array([[len(signal), 1 / len(signal)]], np.float32)
+        return {"ends": values * (np.nan if len(signal) == 8_000 else 1)}
+
+
+@pytest.fixture
+def some_broken(tmp_path, write_sound):
+    """A corpus of ten: the file of u0 is no sound, that of u1 is the only one of half a second."""
+    corpus = sounds(tmp_path, write_sound, [0.4, 0.5, *np.linspace(0.6, 1.2, 8)])
+    (tmp_path / "0.wav").write_bytes(b"no sound")
+    return Corpus("ten", corpus.table.drop(columns=["duration", "sample_rate", "channels"]))
+
+
+@pytest.mark.filterwarnings("ignore:.*has the same value")
+def test_files_that_give_no_features_are_left_out_listed_and_counted(some_broken, monkeypatch):
+    seconds = iter([0.5] * 20)
+
+    def spoken(utterance):
+        utterance.signal()  # fails where the file is no sound
+        return sum(map(str.isalnum, utterance["text"])) / next(seconds)
+
+    monkeypatch.setattr("speechprobe.datasets.labels.articulation_rate", spoken)
+    settings = SpeakingRateSettings(next_steps=(), n_shuffles=1, n_folds=2)
+    models = {"a": Ends(), "b": Nothing()}
+    with pytest.raises(ValueError, match="no sound|0.wav"):
+        speaking_rate(some_broken, models, settings=settings)
+    found = speaking_rate(some_broken, models, errors="record", settings=settings)
+    paths = some_broken.column("path")
+    failures = found.provenance["failures"]
+    assert [each["path"] for each in failures.pop("corpus")] == [paths[0]]
+    assert [each["path"] for each in failures.pop("b")] == [paths[1]]
+    assert not failures
+    (told,) = [each for each in found.deviations if "gave no features" in each]
+    assert told.startswith(
+        f"2 of 10 utterances gave no features and are left out, first {paths[0]}"
+    )
+    # The others are probed as if these had never been there, by every model.
+    data = rate_data(some_broken, None, n_folds=2, pauses=False, errors="record")
+    folds = data.only(data.corpus.column("path") != paths[1]).folds
+    rest = some_broken.select(np.arange(10) >= 2)
+    alone = speaking_rate(rest, models, split=folds, settings=settings)
+    pd.testing.assert_frame_equal(found.table(), alone.table())
+    assert len(found.table("labels")) == 8
+    # A file whose length is known and whose sound is broken has no rate of articulation.
+    known = some_broken.label("duration", np.full(10, 1.0))
+    rates = rate_data(known, None, n_folds=2, pauses=True, errors="record").corpus
+    assert np.isnan(rates.column("articulation_rate")).tolist() == [True] + [False] * 9
+
+
+def test_features_that_were_given_may_lack_utterances_if_errors_are_recorded(corpus):
+    features = planted(corpus)
+    some = features.select(list(corpus.table.index[1:]))
+    found = speaking_rate(corpus, {"net": some}, errors="record", settings=PLAIN)
+    assert found.table()["n_items"].unique().tolist() == [47]
+    (failure,) = found.provenance["failures"]["net"]
+    assert failure == {"path": "0.wav", "error": "is not among the features that were given"}
+
+
+def test_nothing_left_to_test_says_why(some_broken):
+    rows = np.arange(10)
+    with pytest.raises(ValueError, match="no fold has training and test .*; 1 of 10 .*0.wav"):
+        speaking_rate(
+            some_broken, Ends(), split=[(rows[1:], rows[:1])], errors="record", settings=PLAIN
+        )
+
+
+# Folders
+
+
+@pytest.fixture
+def librispeech(tmp_path, write_sound):
+    subsets = {"train-clean-100": range(1, 7), "dev-clean": (7, 8), "test-clean": (9, 10)}
+    lines = []
+    for subset, speakers in subsets.items():
+        for speaker in speakers:
+            chapter = tmp_path / "LibriSpeech" / subset / str(speaker) / "20"
+            chapter.mkdir(parents=True)
+            lines.append(f"{speaker} | F | {subset} | 25.0 | Somebody")
+            texts = []
+            for take in range(3):
+                name = f"{speaker}-20-{take:04d}"
+                write_sound(chapter / f"{name}.flac", seconds=0.3 + 0.1 * take + 0.01 * speaker)
+                texts.append(f"{name} {SENTENCES[(take + speaker) % 3].upper()}")
+            (chapter / f"{speaker}-20.trans.txt").write_text("\n".join(texts))
+    (tmp_path / "LibriSpeech" / "SPEAKERS.TXT").write_text("\n".join(lines))
+    return tmp_path / "LibriSpeech"
+
+
+def test_a_folder_of_librispeech_has_the_parts_of_the_study(librispeech):
+    found = speaking_rate(librispeech, Ends(), settings=PLAIN)
+    sizes = {name: len(found.table(f"labels_{name}")) for name in ("train", "validation", "test")}
+    assert sizes == {"train": 18, "validation": 6, "test": 6}
+    assert not any("not LibriSpeech train-clean-100" in each for each in found.deviations)
+
+
+def test_folders_of_subsets_are_corpora_and_parts(librispeech):
+    alone = rate_data(str(librispeech / "train-clean-100"), None, n_folds=3, pauses=False)
+    assert (len(alone.corpus), len(alone.folds)) == (18, 3)
+    parts = {"train": librispeech / "train-clean-100", "test": librispeech / "test-clean"}
+    data = rate_data(parts, None, n_folds=5, pauses=False)
+    (fold,) = data.folds
+    assert [len(part) for part in fold] == [18, 0, 6]
+    # Where a part of the study is missing, all that is there is one corpus.
+    (librispeech / "dev-clean").rename(librispeech / "dev-other")
+    whole = rate_data(librispeech, None, n_folds=5, pauses=False)
+    assert (len(whole.corpus), len(whole.folds), whole.given) == (30, 5, False)
+
+
+def test_a_folder_without_the_corpus_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: expected a folder, found nothing"):
+        speaking_rate(tmp_path / "nowhere", Ends())
+    (tmp_path / "SPEAKERS.TXT").touch()
+    with pytest.raises(FileNotFoundError, match="not found; present are none. Layout: Libri"):
+        speaking_rate(tmp_path, Ends())
 
 
 def test_features_that_lack_an_utterance_are_an_error_and_others_are_put_in_order(corpus):

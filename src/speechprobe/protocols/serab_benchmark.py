@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -136,7 +136,7 @@ def serab(
         If an argument is unknown, no task has a folder, or none of those that have one could be
         run; the message says why for each.
     TypeError
-        If the object is no extractor.
+        If the object is no extractor, or `roots` is no mapping of tasks to folders or corpora.
 
     Examples
     --------
@@ -196,36 +196,36 @@ def _result(runs: Sequence[Run], settings: Settings) -> SerabResult:
     classifiers = rows[[*RUN, "task", *(name for name in rows if name not in (*RUN, "task"))]]
     best = best_of(classifiers)
     ran = {run.task: run for run in runs if run.status == "ran"}
-    return SerabResult(
-        "serab",
-        settings.edition,
-        (
-            *_RULES[settings.edition],
-            *_not_run(ran),
-            *dict.fromkeys(run.provenance["front_end"] for run in ran.values()),
-            *(note for run in runs for note in run.notes),
-        ),
-        {
-            "best": best,
-            "classifiers": classifiers,
-            "means": means(best),
-            "tasks": pd.DataFrame(
-                [
-                    {"task": run.task, "status": run.status, **run.facts, "reason": run.reason}
-                    for run in runs
-                ]
-            ),
-        },
-        {"tasks": partial(plot_serab, best)},
-        {
-            "model": settings.extractor.name,
-            "model_selection": settings.model_selection,
-            "seed": SEED,
-            "splits": "speechprobe.datasets.splits.serab, numpy.random.RandomState(0)",
-            "normalisation": "each dimension by part and speaker, transductive",
-            "interval": "95 % percentile bootstrap, 1000 resamples",
-            "front_end": {task: run.provenance["front_end"] for task, run in ran.items()},
-            "extraction": {task: run.provenance["extraction"] for task, run in ran.items()},
-            "versions": _fingerprint.versions(),
-        },
+    deviations = (
+        *_RULES[settings.edition],
+        *_not_run(ran),
+        *dict.fromkeys(run.provenance["front_end"] for run in ran.values()),
+        *(note for run in runs for note in run.notes),
     )
+    tables = {
+        "best": best,
+        "classifiers": classifiers,
+        "means": means(best),
+        "tasks": pd.DataFrame([_told(run) for run in runs]),
+    }
+    pictures = {"tasks": partial(plot_serab, best)}
+    provenance = _provenance(ran, settings)
+    return SerabResult("serab", settings.edition, deviations, tables, pictures, provenance)
+
+
+def _told(run: Run) -> dict[str, Any]:
+    return {"task": run.task, "status": run.status, **run.facts, "reason": run.reason}
+
+
+def _provenance(ran: Mapping[str, Run], settings: Settings) -> dict[str, Any]:
+    return {
+        "model": settings.extractor.name,
+        "model_selection": settings.model_selection,
+        "seed": SEED,
+        "splits": "speechprobe.datasets.splits.serab, numpy.random.RandomState(0)",
+        "normalisation": "each dimension by part and speaker, transductive",
+        "interval": "95 % percentile bootstrap, 1000 resamples",
+        "front_end": {task: run.provenance["front_end"] for task, run in ran.items()},
+        "extraction": {task: run.provenance["extraction"] for task, run in ran.items()},
+        "versions": _fingerprint.versions(),
+    }

@@ -39,9 +39,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from speechprobe.datasets.corpus import Corpus
 from speechprobe.features import Features
-from speechprobe.protocols._rate.inputs import Model, features_of, models_of
+from speechprobe.protocols._rate.failures import Errors, Lost, in_common, require_errors
+from speechprobe.protocols._rate.folders import PUBLISHED_PARTS, Given
+from speechprobe.protocols._rate.inputs import (
+    Model,
+    features_of,
+    models_of,
+    seconds_of,
+    takes_frames,
+)
 from speechprobe.protocols._rate.parts import ARTICULATION, RATE, RateData, rate_data
 from speechprobe.protocols._rate.pictures import by_model, rate_pictures
 from speechprobe.protocols._rate.scores import (
@@ -52,6 +59,7 @@ from speechprobe.protocols._rate.scores import (
     Scores,
     SpeakingRateSettings,
     best_of,
+    constant_layers,
     correlations,
     predictions_of,
     rate_scores,
@@ -65,11 +73,10 @@ if TYPE_CHECKING:
 __all__ = ["ORIGINAL_FRAMES", "SpeakingRateSettings", "speaking_rate"]
 ORIGINAL_FRAMES = 400
 _MAIN = {"original": MLP, "corrected": RIDGE}
-_PUBLISHED_SUBSETS = ["train-clean-100", "dev-clean", "test-clean"]
 
 
 def speaking_rate(
-    corpus: Corpus | Mapping[str, Corpus],
+    corpus: Given | Mapping[str, Given],
     extractors: Model | Sequence[Model] | Mapping[str, Model],
     *,
     edition: Literal["original", "corrected"] = "corrected",
@@ -77,6 +84,7 @@ def speaking_rate(
     max_frames: int | None = None,
     embedding: str | Mapping[str, str] | None = None,
     store: str | Path | None = None,
+    errors: Errors = "raise",
     settings: SpeakingRateSettings | None = None,
 ) -> Study:
     """Tell which layers of some models know the speaking rate, as the WeSpeaker study asked.
@@ -84,8 +92,10 @@ def speaking_rate(
     Parameters
     ----------
     corpus
-        Utterances with texts. {"train": ..., "validation": ..., "test": ...} for parts that are
-        given, as the subsets of LibriSpeech are; "dev" means "validation", which may be missing.
+        Utterances with texts, or the folder of LibriSpeech: train-clean-100, dev-clean and
+        test-clean are its parts if all three are there, otherwise all its subsets are one corpus.
+        {"train": ..., "validation": ..., "test": ...} for parts that are given, corpora or folders
+        of subsets ("LibriSpeech/test-other"); "dev" means "validation", which may be missing.
     extractors
         One, several, or {name: extractor}. Features that were extracted before do as well; they
         are taken as they are.
@@ -100,6 +110,9 @@ def speaking_rate(
         Layer that is the embedding, or {name: layer}; the last one by default.
     store
         Folder for the features, with one store a model; a killed run is taken up from there.
+    errors
+        "raise" stops at the first file that gives no features; "record" leaves it out for every
+        model, lists it in the provenance, and counts it in the deviations.
     settings
         Epochs, folds, shuffles, seeds; `SpeakingRateSettings()` by default.
 
@@ -118,9 +131,14 @@ def speaking_rate(
     ------
     ValueError
         If an utterance has no text, no extractor is given, two share a name, a speaker straddles
-        parts, there are fewer speakers than folds, or the edition is unknown.
+        parts, there are fewer speakers than folds, the edition is unknown, an embedding is named
+        for a model that is none, or (with "raise") a file gives no features.
     KeyError
         If the embedding is no layer.
+    FileNotFoundError
+        If a folder holds no LibriSpeech, or a text is missing there.
+    TypeError
+        If the settings are none, or something is neither corpus nor folder, or no extractor.
     ImportError
         If the articulation rate is wanted and silero-vad is missing.
 
@@ -141,30 +159,65 @@ def speaking_rate(
     5    mlp  middle    0.2
     """
     settings = SpeakingRateSettings() if settings is None else settings
-    if edition not in _MAIN:
-        raise ValueError(f"edition must be 'original' or 'corrected', got {edition!r}")
     models = models_of(extractors)
-    data = rate_data(
-        corpus, split, n_folds=settings.n_folds, pauses=ARTICULATION in settings.next_steps
-    )
+    _check(edition, errors, settings, models, embedding)
+    pauses = ARTICULATION in settings.next_steps
+    data = rate_data(corpus, split, n_folds=settings.n_folds, pauses=pauses, errors=errors)
     if max_frames is None and edition == "original":
         max_frames = ORIGINAL_FRAMES
-    features = features_of(
-        models, data.corpus, max_frames=max_frames, store=None if store is None else Path(store)
-    )
+    place = None if store is None else Path(store)
+    features = features_of(models, data.corpus, max_frames=max_frames, store=place, errors=errors)
+    features, data, lost = _usable(features, data)
     chosen = _embedding(features, embedding)
     scores = rate_scores(features, chosen, data, settings)
-    cca = correlations(features, data, settings.cca_ridges)
-    main = _MAIN[edition]
+    cca, main = correlations(features, data, settings.cca_ridges), _MAIN[edition]
+    told = {"max_frames": max_frames, "main_probe": main, "failures": lost.records()}
     return Study(
-        protocol="speaking_rate",
-        edition=edition,
-        deviations=_deviations(models, data, max_frames),
-        tables=_tables(scores, cca, data),
-        pictures=rate_pictures(features, chosen, scores, cca, main),
-        provenance=_provenance(features, chosen, data, scores, settings)
-        | {"max_frames": max_frames, "main_probe": main},
+        "speaking_rate",
+        edition,
+        _deviations(models, data, max_frames) + lost.sentences(),
+        _tables(scores, cca, data),
+        rate_pictures(features, chosen, scores, cca, main),
+        _provenance(features, chosen, data, scores, settings) | told,
     )
+
+
+def _check(
+    edition: str,
+    errors: str,
+    settings: SpeakingRateSettings,
+    models: Mapping[str, Model],
+    embedding: str | Mapping[str, str] | None,
+) -> None:
+    """Raise before anything runs if an argument is none of those there are."""
+    if edition not in _MAIN:
+        raise ValueError(f"edition must be 'original' or 'corrected', got {edition!r}")
+    require_errors(errors)
+    if not isinstance(settings, SpeakingRateSettings):
+        raise TypeError(
+            f"settings must be SpeakingRateSettings(...), got {type(settings).__name__}"
+        )
+    named = embedding if isinstance(embedding, Mapping) else {}
+    unknown = [name for name in named if name not in models]
+    if unknown:
+        raise ValueError(
+            f"embedding names {unknown[0]!r}, which is no model; there are {', '.join(models)}"
+        )
+
+
+def _usable(
+    features: dict[str, Features], data: RateData
+) -> tuple[dict[str, Features], RateData, Lost]:
+    """Return features and data of the utterances that all models have, and what is left out."""
+    keep, lost = in_common(features, data.corpus, data.failures)
+    if keep.all():
+        return features, data, lost
+    try:
+        left = data.only(keep)
+    except ValueError as error:
+        raise lost.explained(error) from error
+    ids = list(left.corpus.table.index)
+    return {name: each.select(ids) for name, each in features.items()}, left, lost
 
 
 def _embedding(
@@ -227,7 +280,8 @@ def _deviations(
         "a ridge regression stands beside the perceptron",
     ]
     subsets = data.corpus.table.get("subset", pd.Series(dtype=str))
-    if not data.corpus.name.startswith("librispeech") or set(subsets) != {*_PUBLISHED_SUBSETS}:
+    published = set(PUBLISHED_PARTS.values())
+    if not data.corpus.name.startswith("librispeech") or set(subsets) != published:
         told.append(
             f"{len(data.corpus)} utterances of {data.corpus.table['speaker'].nunique()} speakers "
             f"of {data.corpus.name}, not LibriSpeech train-clean-100, dev-clean and test-clean"
@@ -248,6 +302,11 @@ def _of_model(name: str, model: Model, max_frames: int | None) -> list[str]:
         if max_frames is not None:
             told.append(f"the features of {name} were given, so its frames are as they came")
         return told
+    if max_frames is not None and not takes_frames(model):
+        told.append(
+            f"{name} is not fed frames of 10 ms: it sees signals of {seconds_of(max_frames):g} s, "
+            "zeros behind short ones"
+        )
     own = getattr(model, "max_frames", None)
     if max_frames is None and own is not None:
         told.append(f"{name} was loaded with max_frames={own} and sees no more")
@@ -270,6 +329,9 @@ def _provenance(
         for (model, probe), each in by.items()
         if each.cautions
     }
+    still = [
+        f"model {model}, layer {layer} does not vary" for model, layer in constant_layers(features)
+    ]
     return {
         "corpus": data.corpus.name,
         "n_items": len(data.corpus),
@@ -283,6 +345,6 @@ def _provenance(
             for (_, probe), each in by.items()
         },
         "embedding": dict(embedding),
-        "cautions": cautions,
+        "cautions": cautions | ({"features": still} if still else {}),
         "extractors": {name: dict(each.provenance) for name, each in features.items()},
     }

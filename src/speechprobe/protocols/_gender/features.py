@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +18,8 @@ from speechprobe.extractors.together import Together
 from speechprobe.features import Features, extract
 from speechprobe.probes.cnn import TorchCNNClassifier
 from speechprobe.probes.training import hold_out
-from speechprobe.protocols._rate.parts import joined, require_corpus
+from speechprobe.protocols._rate.failures import Errors, Lost, in_common
+from speechprobe.protocols._rate.parts import PART, joined
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -81,11 +82,7 @@ def gender_data(train: Corpus, test: Corpus, *, fraction: float, seed: int) -> G
     ------
     ValueError
         If a speaker is in both corpora, a gender is not stated, or a part lacks one.
-    TypeError
-        If one is no corpus.
     """
-    for name, each in (("train", train), ("test", test)):
-        require_corpus(each, name)
     shared = sorted(set(train.table["speaker"]) & set(test.table["speaker"]))
     if shared:
         raise ValueError(
@@ -94,10 +91,15 @@ def gender_data(train: Corpus, test: Corpus, *, fraction: float, seed: int) -> G
             "corpus, rename them with corpus.label('speaker', ...)"
         )
     corpus = joined({"train": train, "test": test}).label("gender", labels.gender)
-    fit, held = hold_out(len(train), fraction, groups=train.column("speaker"), seed=seed)
-    split = check(
-        Split(fit, held, np.arange(len(train), len(corpus))), corpus.table, groups="speaker"
-    )
+    return _drawn(corpus, fraction=fraction, seed=seed)
+
+
+def _drawn(corpus: Corpus, *, fraction: float, seed: int) -> GenderData:
+    """Return both corpora with their split; `part` says which one an utterance is of."""
+    n_train = int(np.sum(corpus.column(PART) == "train"))
+    groups = corpus.column("speaker")[:n_train]
+    fit, held = hold_out(n_train, fraction, groups=groups, seed=seed)
+    split = check(Split(fit, held, np.arange(n_train, len(corpus))), corpus.table, groups="speaker")
     for name, rows in split._asdict().items():
         _require_both(corpus.table["gender"].iloc[rows], name)
     return GenderData(corpus, split)
@@ -113,8 +115,40 @@ def _require_both(genders: pd.Series[Any], part: str) -> None:
         )
 
 
+def usable(
+    features: Mapping[str, Features], data: GenderData, *, fraction: float, seed: int
+) -> tuple[dict[str, Features], GenderData, Lost]:
+    """Return features and data of the utterances that have all features, and what is left out.
+
+    The speakers that validate are drawn anew where some are left out, as the probes draw them.
+
+    Parameters
+    ----------
+    features
+        {feature: features} of some of the utterances.
+    data
+        All utterances.
+    fraction, seed
+        As in `gender_data`.
+
+    Raises
+    ------
+    ValueError
+        If a part lacks a gender now.
+    """
+    keep, lost = in_common(features, data.corpus)
+    if keep.all():
+        return dict(features), data, lost
+    ids = list(data.corpus.table.index[keep])
+    try:
+        left = _drawn(data.corpus.select(keep), fraction=fraction, seed=seed)
+    except ValueError as error:
+        raise lost.explained(error) from error
+    return {name: each.select(ids) for name, each in features.items()}, left, lost
+
+
 def vectors(
-    corpus: Corpus, mel: MelSpectrogram, *, log: bool, store: Path | None
+    corpus: Corpus, mel: MelSpectrogram, *, log: bool, store: Path | None, errors: Errors = "raise"
 ) -> dict[str, Features]:
     """Return the means over time, each as features of one layer called as the feature is.
 
@@ -128,22 +162,27 @@ def vectors(
         Whether the mean of its logarithm is wanted too.
     store
         Folder for the features.
+    errors
+        As in `extract`.
     """
     wanted: dict[str, Extractor] = {POWER: mel}
     if log:
         wanted[LOG] = logarithmic(mel)
     name = "mel-and-log" if log else "mel"
-    features = extract(corpus, Together(wanted), store=None if store is None else store / name)
+    place = None if store is None else store / name
+    features = extract(corpus, Together(wanted), store=place, errors=errors)
     return {
         kind: replace(features.with_labels(corpus), layers={kind: layer})
         for kind, layer in zip(wanted, features.layers.values(), strict=True)
     }
 
 
-def images(corpus: Corpus, mel: MelSpectrogram, *, store: Path | None) -> Features:
+def images(
+    corpus: Corpus, mel: MelSpectrogram, *, store: Path | None, errors: Errors = "raise"
+) -> Features:
     """Return the frames of the log-mel spectrogram of every utterance."""
     place = None if store is None else store / "log-frames"
-    features = extract(corpus, logarithmic(mel), pool="frames", store=place)
+    features = extract(corpus, logarithmic(mel), pool="frames", store=place, errors=errors)
     (frames,) = features.layers.values()
     return replace(features.with_labels(corpus), layers={IMAGE: frames})
 

@@ -48,9 +48,18 @@ def _confusion(scores: LayerScores) -> Figure:
 
 
 def _bars(models: Mapping[str, LayerScores]) -> Figure:
-    from speechprobe.plots import plot_metrics
+    from speechprobe.plots import _canvas, plot_metrics
 
-    return plot_metrics(models)
+    figure = plot_metrics(models)
+    features = list(dict.fromkeys(scores.layers[0] for scores in models.values()))
+    for axes in figure.axes:
+        # The feature is the one layer of a row, and stands in its name already.
+        axes.set_yticks(range(len(models)), list(models), fontsize="small")
+        axes.set_ylabel("classifier (feature)")
+        # One colour a feature, none of them the black of intervals and floors.
+        for bar, scores in zip(axes.patches, models.values(), strict=True):
+            bar.set_facecolor(_canvas.look(features.index(scores.layers[0]))[0])
+    return figure
 
 
 def pairs_of(scores: LayerScores) -> tuple[Any, Any]:

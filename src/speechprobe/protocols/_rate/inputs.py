@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -21,11 +21,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from speechprobe.pooling import Pooling
+    from speechprobe.protocols._rate.failures import Errors
 
 Model = Extractor | Features
 
 # A frame of the study: 25 ms every 10 ms.
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.010
+
+
+def seconds_of(n_frames: int) -> float:
+    """Return the length of as many frames of the study."""
+    return _WINDOW_SECONDS + (n_frames - 1) * _HOP_SECONDS
 
 
 class FixedLength(Wrapped):
@@ -59,8 +65,7 @@ class FixedLength(Wrapped):
         if max_frames < 1:
             raise ValueError(f"max_frames must be at least 1, got {max_frames}")
         self.max_frames = max_frames
-        seconds = _WINDOW_SECONDS + (max_frames - 1) * _HOP_SECONDS
-        self._n_samples = round(seconds * self.sample_rate)
+        self._n_samples = round(seconds_of(max_frames) * self.sample_rate)
 
     def __call__(self, signal: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
         """Return the frames of every layer of the part."""
@@ -116,9 +121,16 @@ def models_of(models: Model | Sequence[Model] | Mapping[str, Model]) -> dict[str
 
 
 def features_of(
-    models: Mapping[str, Model], corpus: Corpus, *, max_frames: int | None, store: Path | None
+    models: Mapping[str, Model],
+    corpus: Corpus,
+    *,
+    max_frames: int | None,
+    store: Path | None,
+    errors: Errors = "raise",
 ) -> dict[str, Features]:
     """Return the features of every model, each in a store of its own if a folder is given.
+
+    With `errors` "record", each model has those of the utterances that gave some.
 
     Raises
     ------
@@ -128,11 +140,11 @@ def features_of(
     found = {}
     for name, model in models.items():
         if isinstance(model, Features):
-            found[name] = _of_corpus(name, model, corpus)
+            found[name] = _of_corpus(name, model, corpus, errors)
             continue
         suffix = "" if max_frames is None else f"-{max_frames}-frames"
         place = None if store is None else store / f"{safe(name)}{suffix}"
-        features = extract(corpus, _limited(model, max_frames), store=place)
+        features = extract(corpus, _limited(model, max_frames), store=place, errors=errors)
         found[name] = features.with_labels(corpus)
     return found
 
@@ -152,7 +164,7 @@ def _name(model: Any) -> str:
 def _limited(extractor: Extractor, max_frames: int | None) -> Extractor:
     if max_frames is None:
         return extractor
-    if not isinstance(extractor, MaskedExtractor):
+    if not takes_frames(extractor):
         return FixedLength(extractor, max_frames=max_frames)
     # Fed by frames itself: the user's own extractor stays as it is.
     limited = copy.copy(extractor)
@@ -160,9 +172,16 @@ def _limited(extractor: Extractor, max_frames: int | None) -> Extractor:
     return limited
 
 
-def _of_corpus(name: str, features: Features, corpus: Corpus) -> Features:
+def takes_frames(extractor: Extractor) -> TypeGuard[MaskedExtractor]:
+    """Say whether an extractor counts frames of the study's kind itself."""
+    return isinstance(extractor, MaskedExtractor)
+
+
+def _of_corpus(name: str, features: Features, corpus: Corpus, errors: Errors) -> Features:
     # Ids of a corpus are text.
     rows = features.items.index.astype(str).get_indexer(corpus.table.index)
+    if errors == "record" and (rows >= 0).any():
+        return replace(features.select(rows[rows >= 0]), items=corpus.table[rows >= 0])
     if (rows < 0).any():
         first = corpus.table.index[int(np.flatnonzero(rows < 0)[0])]
         raise ValueError(

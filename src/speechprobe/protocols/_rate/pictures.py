@@ -12,7 +12,7 @@ from speechprobe.features import Features
 from speechprobe.layers import LayerScore, LayerScores
 from speechprobe.protocols._rate.inputs import safe
 from speechprobe.protocols._rate.parts import RATE
-from speechprobe.protocols._rate.scores import EMBEDDING, LAYERS, MLP, RIDGE, Scores
+from speechprobe.protocols._rate.scores import EMBEDDING, LAYERS, MLP, RIDGE, Scores, varies
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ def rate_pictures(
     cca: pd.DataFrame,
     main: str,
 ) -> dict[str, Callable[[], Figure]]:
-    """Return the functions that draw, by name.
+    """Return the functions that draw, by name; no map of an embedding that does not vary.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def rate_pictures(
     drawn["cca"] = partial(_correlations, cca)
     for model, each in features.items():
         name, found = safe(model), scores[EMBEDDING][model, main]
-        drawn[f"tsne_{name}"] = partial(_map, each, embedding[model])
+        if varies(each, embedding[model]):  # t-SNE of points that coincide does not end well
+            drawn[f"tsne_{name}"] = partial(_map, each, embedding[model])
         drawn[f"predictions_{name}"] = partial(_predictions, found)
         drawn[f"errors_{name}"] = partial(_errors, found)
     return drawn

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from speechprobe import metrics
+from speechprobe._similarity import varying
 from speechprobe.features import Features
 from speechprobe.layers import LayerScore, LayerScores, probe_layers
 from speechprobe.probes import RidgeProbe, TorchMLPRegressor, cca
@@ -51,14 +52,14 @@ class SpeakingRateSettings:
         Ridges of the canonical correlation, see `probes.cca`. Without one (0, as in the study) it
         fits anything where there are more dimensions than items.
     next_steps
-        Of the questions beyond the study, which to ask: "articulation_rate", the rate with the
-        pauses taken out, needs silero-vad (extra `vad`); "beyond_duration", what is left of the
-        rate beyond the length of the file; "duration", that length.
+        Of the questions beyond the study, which to ask, one or several: "articulation_rate", the
+        rate with the pauses taken out, needs silero-vad (extra `vad`); "beyond_duration", what is
+        left of the rate beyond the length of the file; "duration", that length.
 
     Raises
     ------
     ValueError
-        If there is no such question.
+        If there is no such question, no ridge, or one is negative.
 
     Examples
     --------
@@ -75,10 +76,18 @@ class SpeakingRateSettings:
     next_steps: tuple[str, ...] = (ARTICULATION, BEYOND, DURATION)
 
     def __post_init__(self) -> None:
+        if isinstance(self.next_steps, str):
+            object.__setattr__(self, "next_steps", (self.next_steps,))
         known = (ARTICULATION, BEYOND, DURATION)
         unknown = [step for step in self.next_steps if step not in known]
         if unknown:
             raise ValueError(f"no next step {unknown[0]!r}; there are {', '.join(known)}")
+        ridges = np.asarray(self.cca_ridges)
+        if ridges.ndim != 1 or not len(ridges) or not all(0 <= each < np.inf for each in ridges):
+            raise ValueError(
+                "cca_ridges must be one or more numbers from 0, such as (0.0, 1.0), got "
+                f"{self.cca_ridges!r}"
+            )
 
 
 def rate_scores(
@@ -173,7 +182,8 @@ def correlations(
     table
         `correlation` is that of all items, which are those fitted on; `held_out` and
         `held_out_std` are mean and spread over the folds of that of the test items, fitted on the
-        others. Of one fold there is no spread.
+        others. Of one fold there is no spread. All are NaN for a layer that does not vary; a fold
+        does not count if its training items or its test items do not.
     """
     rate = data.corpus.table[RATE].to_numpy(dtype=float)
     rows = []
@@ -183,15 +193,39 @@ def correlations(
             for ridge in ridges:
                 held = [_held_out(values, rate, fold, ridge) for fold in data.folds]
                 told = {"model": model, "layer": layer, "depth": depth, "ridge": ridge}
-                told["correlation"] = float(_fitted(values, rate, ridge).correlations[0])
-                told |= {"held_out": float(np.nanmean(held)) if np.isfinite(held).any() else np.nan}
-                told["held_out_std"] = float(np.nanstd(held)) if len(held) > 1 else np.nan
+                fitted = _fitted(values, rate, ridge)
+                told["correlation"] = np.nan if fitted is None else float(fitted.correlations[0])
+                known = [each for each in held if np.isfinite(each)]
+                told["held_out"] = float(np.mean(known)) if known else np.nan
+                told["held_out_std"] = float(np.std(known)) if len(known) > 1 else np.nan
                 told |= {"n_items": len(rate), "n_dims": values.shape[1]}
                 rows.append(told)
     return pd.DataFrame(rows)
 
 
+def constant_layers(features: Mapping[str, Features]) -> list[tuple[str, str]]:
+    """Return (model, layer) of each layer that is the same for all items."""
+    return [
+        (model, layer)
+        for model, each in features.items()
+        for layer in each.layers
+        if not varies(each, layer)
+    ]
+
+
+def varies(features: Features, layer: str) -> bool:
+    """Say whether a layer is not the same for all items."""
+    return _any_varies(np.asarray(features[layer], dtype=np.float64))
+
+
+def _any_varies(values: Any) -> bool:
+    return bool(varying(values).any())
+
+
 def _fitted(values: Any, rate: Any, ridge: float) -> Any:
+    """Return the canonical correlation, or None of values or a rate that do not vary."""
+    if not (_any_varies(values) and _any_varies(rate[:, None])):
+        return None
     with warnings.catch_warnings():
         # That the items are few for so many dims stands in the table: n_items and n_dims.
         warnings.simplefilter("ignore", UserWarning)
@@ -201,7 +235,10 @@ def _fitted(values: Any, rate: Any, ridge: float) -> Any:
 def _held_out(values: Any, rate: Any, fold: Split, ridge: float) -> float:
     fit = np.concatenate([fold.train, fold.validation])
     found = _fitted(values[fit], rate[fit], ridge)
-    a, b = found.project(values[fold.test], rate[fold.test, None])
+    tested = values[fold.test], rate[fold.test, None]
+    if found is None or not all(map(_any_varies, tested)):
+        return float("nan")
+    a, b = found.project(*tested)
     if np.ptp(a[:, 0]) == 0 or np.ptp(b[:, 0]) == 0:
         return float("nan")
     return float(np.corrcoef(a[:, 0], b[:, 0])[0, 1])

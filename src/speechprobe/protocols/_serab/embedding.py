@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,8 @@ def embed(
         for name, reader, mask in _readers(fitted, material, edition)
     ]  # fmt: skip
     ids = parts[0].items.index.append([part.items.index for part in parts[1:]])
-    kept = material.only(ids)
+    failed = _failed(material.task, parts)
+    kept = _kept(material, ids, failed)
     order = np.argsort(kept.corpus.table.index.get_indexer(ids))
     names = list(parts[0].layers)
     return Embeddings(
@@ -80,9 +81,17 @@ def embed(
             for name in (names if layer is not None else names[-1:])
         },
         kept,
-        _failed(material.task, parts),
+        failed,
         {"front_end": fitted.note, "extraction": dict(parts[0].provenance)},
     )
+
+
+def _kept(material: Material, ids: Iterable[str], failed: Sequence[str]) -> Material:
+    """Return the utterances that have vectors; what failed is the reason if they are too few."""
+    try:
+        return material.only(ids)
+    except ValueError as error:
+        raise ValueError("; ".join([str(error), *failed])) from error
 
 
 def layers_of(extractor: Extractor, layer: str | Sequence[str] | None) -> list[str]:

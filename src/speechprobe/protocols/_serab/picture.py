@@ -25,7 +25,7 @@ _THICKNESS = 0.8  # of a task's bars together; tasks are 1 apart
 def plot_serab(
     results: SerabResult | pd.DataFrame | str | PathLike[str] | Sequence[Any],
     *,
-    published_models: Sequence[str] = (),
+    published_models: str | Sequence[str] = (),
     ax: Axes | None = None,
 ) -> Figure:
     """Plot the accuracy of each task as bars, one a model.
@@ -35,7 +35,7 @@ def plot_serab(
     results
         What `serab` gave, its table "best", or a CSV file of `SerabResult.to_csv`; one or several.
     published_models
-        Names of published models to draw beside them, such as "BYOL-S 512".
+        Name of a published model to draw beside them, such as "BYOL-S 512", or several.
     ax
         Axes to draw into.
 
@@ -62,7 +62,8 @@ def plot_serab(
     # Here, because matplotlib is heavy.
     from speechprobe.plots import _canvas
 
-    rows = pd.concat([_measured(results), *map(_published, published_models)], ignore_index=True)
+    named = [published_models] if isinstance(published_models, str) else published_models
+    rows = pd.concat([_measured(results), *map(_published, named)], ignore_index=True)
     if rows.empty:
         raise ValueError("there are no results to plot")
     models = list(dict.fromkeys(rows["label"]))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pandas.errors import EmptyDataError
 
 from speechprobe._files import replacing
 from speechprobe.protocols._serab.published import MEANS, published
@@ -29,6 +30,12 @@ _SCORES = ("classifier", "accuracy", "accuracy_low", "accuracy_high", "uar", "va
 _SHARED = ("floor", "n_test", "n_speakers", "interval")
 RUN = ("model", "layer", "edition", "model_selection")  # what a row of another run differs in
 _TEXT = (*RUN, "task", "chosen_by", "interval", *(f"classifier_by_{each}" for each in CHOICES))
+# Of the table "best", and of the files that `SerabResult.to_csv` writes.
+COLUMNS = (
+    *RUN, "task", "chosen_by", "accuracy", *_SHARED,
+    *(f"{name}_by_{each}" for each in CHOICES for name in _SCORES),
+)  # fmt: skip
+_WITH_TENTH = "_with_subesco"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +85,12 @@ class SerabResult(Study):
         ------
         ValueError
             If the file holds anything but such a table.
+        IsADirectoryError
+            If it is a folder.
         """
         target, table = Path(path), self.tables["best"]
+        if target.is_dir():
+            raise IsADirectoryError(f"{target} is a folder; name the CSV file to write in it")
         if append and target.is_file():
             before = read_results(target)
             keys = [*RUN, "task"]
@@ -100,10 +111,16 @@ def read_results(path: str | PathLike[str]) -> pd.DataFrame:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it lacks a column.
+        If it is empty, or lacks a column.
     """
-    columns = pd.read_csv(path, nrows=0).columns
-    lost = [name for name in (*_TEXT, "accuracy") if name not in columns]
+    try:
+        columns = pd.read_csv(path, nrows=0).columns
+    except EmptyDataError:
+        raise ValueError(
+            f"{path}: no table of SerabResult.to_csv, it is empty; delete it, or write it anew "
+            "with append=False"
+        ) from None
+    lost = [name for name in COLUMNS if name not in columns]
     if lost:
         raise ValueError(f"{path}: no table of SerabResult.to_csv, it lacks the columns {lost}")
     text = dict.fromkeys(_TEXT, str)
@@ -130,9 +147,11 @@ def compare_serab(
     -------
     table
         Indexed by model, layer, edition and how the classifier was chosen ("validation" or
-        "test", a row each). Accuracy in %, NaN for a task that did not run. UM is the plain mean,
-        WM weighted by the number of test items, GM the geometric mean; `over` names the tasks
-        that they are over, which must be the same where means are compared.
+        "test", a row each). Accuracy in %, NaN for a task that did not run. UM is the plain mean
+        of the nine tasks that have published figures, WM weighted by the number of test items, GM
+        the geometric mean; `over` names those of the nine that they are over, which must be the
+        same where means are compared. Where SUBESCO ran, `UM_with_subesco`, `WM_with_subesco` and
+        `GM_with_subesco` are of all tasks that ran.
 
     Examples
     --------
@@ -155,7 +174,8 @@ def compare_serab(
         ]
     index = ["model", "layer", "edition", "chosen_on"]
     there = {name for row in rows for name in row}
-    columns = [name for name in (*TASKS, *MEANS, "over") if name in there]
+    known = (*TASKS, *MEANS, "over", *(f"{name}{_WITH_TENTH}" for name in MEANS))
+    columns = [name for name in known if name in there]
     return pd.DataFrame(rows, columns=[*index, *columns]).set_index(index)
 
 
@@ -166,7 +186,21 @@ def _rows_of(best: pd.DataFrame) -> Iterable[dict[str, Any]]:
         told["edition"] += "" if grid == "predefined" else f", {grid}"
         for choice in CHOICES:
             scores = dict(zip(rows["task"], rows[f"accuracy_by_{choice}"], strict=True))
-            yield told | {"chosen_on": choice} | scores | means_of(rows, choice)
+            yield told | {"chosen_on": choice} | scores | _means_beside(rows, choice)
+
+
+def _means_beside(rows: pd.DataFrame, choice: str) -> dict[str, Any]:
+    """Return the means of the nine tasks, and of all tasks where SUBESCO ran too."""
+    nine = _of_the_nine(rows)
+    found = means_of(nine, choice) if len(nine) else {"over": "none of the nine"}
+    if len(nine) < len(rows):
+        of_all = means_of(rows, choice)
+        found |= {f"{name}{_WITH_TENTH}": of_all[name] for name in MEANS}
+    return found
+
+
+def _of_the_nine(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["task"].isin(NINE)]
 
 
 def means_of(best: pd.DataFrame, choice: str) -> dict[str, Any]:
@@ -197,14 +231,14 @@ def best_of(classifiers: pd.DataFrame) -> pd.DataFrame:
         told |= {name: fitted.iloc[0][name] for name in _SHARED}
         told |= {f"{name}_by_{each}": by[each][name] for each in CHOICES for name in _SCORES}
         rows.append(told)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def means(best: pd.DataFrame) -> pd.DataFrame:
     """Return UM, WM and GM of each layer by either choice: of the nine, and of all if more ran."""
     rows = []
     for key, of_layer in _groups(best, RUN):
-        nine = of_layer[of_layer["task"].isin(NINE)]
+        nine = _of_the_nine(of_layer)
         sets = [each for each in (nine, of_layer) if len(each)]
         for tasks in sets if len(nine) != len(of_layer) else sets[:1]:
             rows += [

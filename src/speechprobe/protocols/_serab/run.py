@@ -74,7 +74,9 @@ def run_task(task: str, root: Root | None, settings: Settings) -> Run:
         )  # fmt: skip
         run = _classified(made, settings)
     except Exception as error:
-        return Run(task, "failed", str(error) if isinstance(error, ValueError) else repr(error))
+        # The kind of error tells what the words of other errors leave out.
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return Run(task, "failed", f"{kind}{error}")
     return replace(run, notes=material.notes + made.notes)
 
 

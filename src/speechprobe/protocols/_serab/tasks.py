@@ -116,7 +116,7 @@ class Material:
             return self
         corpus = self.corpus.select(keep)
         left = Material(self.task, corpus, self.part[keep], self.voice[keep], self.notes)
-        return _complete(left)
+        return _complete(left, set(self.column(EMOTION)))
 
     @property
     def split(self) -> splits.Split:
@@ -131,7 +131,10 @@ def wanted_tasks(roots: Mapping[str, Root], tasks: Sequence[str] | None) -> list
     ------
     ValueError
         If a name is no task's, with near ones, or none is asked for.
+    TypeError
+        If the folders are not given by task, or one is neither folder nor corpus.
     """
+    _require_roots(roots)
     asked = [tasks] if isinstance(tasks, str) else list(tasks or [])
     for name in (*roots, *asked):
         if name not in TASKS:
@@ -142,6 +145,17 @@ def wanted_tasks(roots: Mapping[str, Root], tasks: Sequence[str] | None) -> list
         raise ValueError(f"no task is asked for; there are {', '.join(TASKS)}")
     wanted = set(asked) if tasks is not None else {*NINE, *roots}
     return [name for name in TASKS if name in wanted]
+
+
+def _require_roots(roots: Any) -> None:
+    if not isinstance(roots, Mapping):
+        raise TypeError(
+            "roots must be {task: folder or corpus}, such as {'emodb': 'data/emodb'}, got "
+            f"{type(roots).__name__} {roots!r}"
+        )
+    for task, root in roots.items():
+        if root is not None and not isinstance(root, Root):
+            raise TypeError(f"{task}: expected a folder or a Corpus, got {type(root).__name__}")
 
 
 def why_missing(root: Root | None) -> str:
@@ -176,7 +190,8 @@ def material_of(task: str, root: Root, edition: Edition) -> Material:
     used = Corpus(corpus.name, corpus.table.iloc[rows])
     notes += _sizes(task, used, edition)
     _require_emotions(task, used)
-    return _complete(Material(task, used, part[rows], voice[rows].astype(object), tuple(notes)))
+    material = Material(task, used, part[rows], voice[rows].astype(object), tuple(notes))
+    return _complete(material, set(material.column(EMOTION)))
 
 
 def _split(task: str, table: pd.DataFrame, edition: Edition) -> tuple[splits.Split, str]:
@@ -215,19 +230,19 @@ def _require_emotions(task: str, corpus: Corpus) -> None:
         )
 
 
-def _complete(material: Material) -> Material:
+def _complete(material: Material, classes: set[str]) -> Material:
     """Return the material if each part has every class."""
     emotions, speakers = material.column(EMOTION), material.column("speaker")
     lacking = []
     for name in PARTS:
         rows = material.part == name
-        missing = sorted(set(emotions) - set(emotions[rows]))
+        missing = sorted(classes - set(emotions[rows]))
         if missing:
             who = _listed(sorted(set(map(str, speakers[rows]))))
             lacking.append(f"no utterance of {_listed(missing)} in {name} (speakers {who})")
     if lacking:
         raise ValueError(f"{material.task}: {'; '.join(lacking)}; SERAB needs every class in each")
-    if len(set(emotions)) < 2:
+    if len(classes) < 2:
         raise ValueError(f"{material.task}: all utterances are of one class, {emotions[0]!r}")
     return material
 
