@@ -129,3 +129,11 @@ def test_truth_values_and_missing_classes_are_classes(features):
     (axes,) = sp.plots.plot_projection(six, "a", "is_a", method="pca").axes
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names == ["False (2)", "True (3)"]
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_a_layer_that_does_not_vary_has_no_map(method):
+    items = pd.DataFrame({"speaker": np.arange(20) % 4})
+    constant = sp.Features({"layer": np.ones((20, 3))}, items)
+    with pytest.raises(ValueError, match="the layer is the same for all 20 items"):
+        sp.plots.plot_projection(constant, "layer", "speaker", method=method)

@@ -31,7 +31,7 @@ def embed(matrix: NDArray[Any], method: Method, seed: int) -> tuple[NDArray[Any]
     ImportError
         If UMAP is wanted and not installed.
     ValueError
-        If the method is unknown or does not give (n_items, 2).
+        If the method is unknown or does not give (n_items, 2), or the layer does not vary.
     """
     if callable(method):
         points = np.asarray(method(matrix))
@@ -43,6 +43,11 @@ def embed(matrix: NDArray[Any], method: Method, seed: int) -> tuple[NDArray[Any]
         return points, name, [f"{name}, dimension {k} (no unit)" for k in (1, 2)]
     if method not in _METHODS:
         raise ValueError(f"method must be one of {[*_METHODS]} or a function, got {method!r}")
+    if (matrix == matrix[:1]).all():  # t-SNE would end the process
+        raise ValueError(
+            f"the layer is the same for all {len(matrix)} items, so there is no map of it; leave "
+            "it out"
+        )
     with threadpool_limits(limits=1):
         return _METHODS[method](matrix.astype(np.float64), seed)
 
