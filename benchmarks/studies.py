@@ -13,6 +13,7 @@ examples/speaking_rate_study.py and examples/gender_study.py.
 import argparse
 import os
 import platform
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -82,29 +83,33 @@ def verification(librispeech: Path, whisper: Path) -> None:
     others = sp.datasets.load_librispeech(librispeech, ["train-clean-100"], transcripts="optional")
     trials = sp.datasets.make_trials(test, 900, seed=0)
     encoder = sp.extractors.TransformerExtractor(whisper)
-    ge2e = {partials: sp.extractors.load_ge2e(partials=partials) for partials in (False, True)}
-    for partials, model in ge2e.items():
-        for scoring, more in (
-            ("cosine", {}),
-            ("vox-trainer-10crop", {}),
-            ("cosine", {"cohort": others, "subtract_mean": True}),
-            ("as-norm", {"cohort": others}),
-        ):
-            study = sp.protocols.voxceleb(model, test, trials, scoring=scoring, **more)
-            print(f"\nGE2E, partials={partials}, {scoring}, {', '.join(more)}")
-            print(study.table("layers").to_string())
-    untrained = sp.extractors.load_ge2e(untrained=True)
-    for scoring in ("cosine", "vox-trainer-10crop"):
-        study = sp.protocols.voxceleb(untrained, test, trials, scoring=scoring)
-        print(f"\nGE2E, untrained, {scoring}\n{study.table('layers').to_string()}")
-    for name, model in {
-        "Whisper, whole files": encoder,
-        "Whisper, untrained": sp.extractors.TransformerExtractor(whisper, untrained=True),
-        "Whisper, first 2 s": sp.extractors.Cropped(encoder, max_seconds=2.0),
-        "log-mel, whole files": sp.extractors.LogMel(),
-    }.items():
-        study = sp.protocols.voxceleb(model, test, trials, scoring="cosine")
-        print(f"\n{name}\n{study.table('layers').to_string()}")
+    untrained = sp.extractors.TransformerExtractor(whisper, untrained=True)
+    plain = [("cosine", {}), ("vox-trainer-10crop", {})]
+    normalised = [
+        ("cosine", {"cohort": others, "subtract_mean": True}),
+        ("as-norm", {"cohort": others}),
+    ]
+    both = ("as-norm", {"cohort": others, "subtract_mean": True})
+    whole = [plain[0], *normalised]
+    studies = [
+        ("GE2E, whole files", sp.extractors.load_ge2e(), plain),
+        ("GE2E, partials", sp.extractors.load_ge2e(partials=True), [*plain, *normalised, both]),
+        ("GE2E, untrained", sp.extractors.load_ge2e(untrained=True), plain),
+        ("Whisper", encoder, whole),
+        ("Whisper, untrained", untrained, plain[:1]),
+        ("Whisper, first 2 s", sp.extractors.Cropped(encoder, max_seconds=2.0), plain[:1]),
+        ("log-mel", sp.extractors.LogMel(), whole),
+        ("log-mel, first 2 s", sp.extractors.Cropped(sp.extractors.LogMel(), max_seconds=2.0),
+         plain[:1]),
+    ]  # fmt: skip
+    for name, model, scorings in studies:
+        with tempfile.TemporaryDirectory() as store:  # so that a cohort is extracted once
+            for scoring, more in scorings:
+                study = sp.protocols.voxceleb(
+                    model, test, trials, scoring=scoring, store=store, **more
+                )
+                print(f"\n{name}, {scoring}, {', '.join(more)}")
+                print(study.table("layers").to_string())
 
 
 def all_pairs(items):

@@ -169,3 +169,23 @@ def test_the_networks_example_finds_both_networks_exact(monkeypatch, capsys):
     assert len(errors) == 2
     assert max(errors) < 1e-4
     assert "8 utterances: 16 items" in printed
+
+
+def test_the_cluster_example_extracts_and_probes_on_an_engine(tmp_path, monkeypatch, capsys):
+    import speechprobe as sp
+
+    class Here:  # tests/test_ray.py starts real clusters
+        def __init__(self, num_workers, **_more):
+            self.num_workers = num_workers
+
+        def map(self, work, items):
+            return map(work, items)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sp.engines, "Ray", Here)
+    monkeypatch.setattr(sys, "argv", ["cluster.py", "--voices", "6"])
+    runpy.run_path(str(ROOT / "examples" / "cluster.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    assert "untrained: " in told
+    assert told.count("blocks.0") == 2
+    assert len(sp.load_features(tmp_path / "results" / "cluster" / "trained")) == 36
