@@ -11,7 +11,7 @@ help:
 	@echo "make test   run all tests"
 	@echo "make check  ruff, mypy, import-linter, codespell"
 	@echo "make docs   build the documentation (docs/_build/html/index.html)"
-	@echo "make bench  run the benchmarks"
+	@echo "make bench  run the benchmarks and print one table (about an hour)"
 
 install: $(VENV)/.installed
 
@@ -41,10 +41,7 @@ docs: install
 	$(RUN)/python -m sphinx -W -b html docs docs/_build/html
 
 bench: install
-	$(RUN)/python -m benchmarks
-	$(RUN)/python -m benchmarks.corpora
-	$(RUN)/python -m benchmarks.frontends
-	$(RUN)/python -m benchmarks.metrics
+	OMP_NUM_THREADS=1 $(RUN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) results docs/_build

@@ -1,132 +1,87 @@
-"""Measure ours against the bare limit or the usual way, on the same inputs in the same run.
+"""Measure everything and make one table: ours, the peer or the limit, the ratio, what is wanted.
 
-    python -m benchmarks
+    python -m benchmarks                      all, into results/cpu.md
+    python -m benchmarks metrics probes       some of them
+    python -m benchmarks --json results.json  the same as JSON too
+    python -m benchmarks --quick              smaller inputs and fewer runs, kept nowhere
 
-Each row is the median of seven runs taken in turns, so that a busy moment of the machine falls on
-both sides. Results with the machine go to benchmarks/results/.
+Both sides of a row run in turns on the same input in the same run, and medians count. Each module
+runs in a process of its own, so that neither its memory nor its threads reach the next. With
+``OMP_NUM_THREADS=1`` most times are those of the processor, which other programs do not disturb.
+What fails stands in the table as such, and the exit status is 1.
 """
 
-import os
-import platform
-import statistics
+from __future__ import annotations
+
+import argparse
+import json
 import subprocess
-import sys
-import time
-from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-import torch
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch import nn
+from benchmarks.timing import NAN, RESULTS, Row, alone, machine, table
 
-import speechprobe as sp
-from speechprobe.extractors.nets import Crepe
-
-REPEATS = 7
-
-
-def in_turns(ours: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
-    """Return the median seconds of both."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(REPEATS):
-        for function, taken in zip((ours, other), times, strict=True):
-            started = time.perf_counter()
-            function()
-            taken.append(time.perf_counter() - started)
-    return statistics.median(times[0]), statistics.median(times[1])
+MODULES = (
+    "extraction",
+    "one_by_one",
+    "serab_way",
+    "frontends",
+    "probes",
+    "large_probe",
+    "similarity",
+    "metrics",
+    "growth",
+    "imports",
+)
 
 
-def hooks_against_the_bare_forward_pass() -> tuple[float, float]:
-    """All layers of CREPE-tiny pooled, against its forward pass on the same frames."""
-    extractor = sp.extractors.load_crepe("tiny", untrained=True, hop_seconds=0.05)
-    signal = np.random.default_rng(0).normal(size=80_000).astype(np.float32)
-    network = Crepe("tiny").eval()
-    waveforms = torch.from_numpy(signal)[None]
-
-    @torch.inference_mode()
-    def bare() -> object:
-        frames = nn.functional.pad(waveforms, (512, 512)).unfold(-1, 1024, 800)
-        frames = frames - frames.mean(-1, keepdim=True)
-        return network(frames / frames.std(-1, keepdim=True))
-
-    return in_turns(lambda: extractor.extract_batch([signal], sp.pooling.mean), bare)
+def rows_of(name: str, *, quick: bool) -> list[Row]:
+    """Return the rows of a module, or one that says that it failed."""
+    call = f"benchmarks.{name}:rows({'quick=True' if quick else ''})"
+    try:
+        return [Row(*each) for each in alone(call)]
+    except subprocess.CalledProcessError:
+        return [Row(f"`benchmarks.{name}`", NAN, NAN, "", "**failed**, see above")]
 
 
-def ridge_path_against_grid_search() -> tuple[float, float]:
-    """RidgeProbe with 16 penalties, against GridSearchCV over the same ones in five folds."""
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=(2000, 512))
-    y = x[:, 0] + generator.normal(size=2000)
-    grid = {"ridge__alpha": np.logspace(0, 5, 16)}
-    search = GridSearchCV(make_pipeline(StandardScaler(), Ridge()), grid, cv=5)
-    return in_turns(lambda: sp.probes.RidgeProbe().fit(x, y), lambda: search.fit(x, y))
-
-
-def stacked_perceptrons_against_one_by_one() -> tuple[float, float]:
-    """Fifteen perceptrons trained as one stack, against one after another with torch modules."""
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=(600, 256)).astype(np.float32)
-    y = x[:, 0] * x[:, 1]
-    rows = np.arange(600)
-    jobs = [sp.probes.Job(rows, rows[:1], y, seed) for seed in range(15)]
-    probe = sp.probes.TorchMLPRegressor(epochs=3)
-    return in_turns(
-        lambda: sp.probes.fit_predict_many(probe, x, jobs),
-        lambda: [_train_alone(torch.from_numpy(x), torch.from_numpy(y)) for _ in jobs],
-    )
-
-
-def _train_alone(x: torch.Tensor, y: torch.Tensor) -> None:
-    network = nn.Sequential(nn.Linear(x.shape[1], 128), nn.ReLU(), nn.Linear(128, 1))
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-4)
-    for _ in range(3):
-        for chosen in torch.randperm(len(x)).split(32):
-            loss = nn.functional.mse_loss(network(x[chosen])[:, 0], y[chosen])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-
-def import_against_an_empty_python() -> tuple[float, float]:
-    """`import speechprobe` in a new process, against a process that imports nothing."""
-    code = {"ours": "import speechprobe", "bare": "pass"}
-    runs = {
-        name: lambda text=text: subprocess.run([sys.executable, "-c", text], check=True)
-        for name, text in code.items()
-    }
-    return in_turns(runs["ours"], runs["bare"])
-
-
-def main() -> None:
-    """Run all, print the table, and keep it with the machine."""
-    rows = [
-        hooks_against_the_bare_forward_pass,
-        ridge_path_against_grid_search,
-        stacked_perceptrons_against_one_by_one,
-        import_against_an_empty_python,
+def as_json(rows: dict[str, list[Row]], header: str) -> str:
+    """Return machine and rows as JSON, where what does not exist is null."""
+    listed = [
+        row._asdict() | {"module": name, "ratio": row.ratio, "met": row.met}
+        for name, each in rows.items()
+        for row in each
     ]
-    lines = [
-        f"{date.today():%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, torch {version('torch')}, numpy {version('numpy')}, "
-        f"scikit-learn {version('scikit-learn')}. Median of {REPEATS} runs in turns.",
-        "",
-        "| what | ours, s | other, s | other / ours |",
-        "|---|---|---|---|",
+    known = [
+        {key: None if value != value else value for key, value in row.items()}  # NaN is not itself
+        for row in listed
     ]
-    for row in rows:
-        ours, other = row()
-        lines.append(f"| {row.__doc__} | {ours:.4f} | {other:.4f} | {other / ours:.2f} |")
-        print(lines[-1], flush=True)
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / "cpu.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return json.dumps({"machine": header, "rows": known}, indent=2, allow_nan=False) + "\n"
+
+
+def main() -> int:
+    """Run, print, keep; return the exit status."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("modules", nargs="*", help="all by default")
+    parser.add_argument("--json", type=Path, metavar="PATH")
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    unknown = set(given.modules) - set(MODULES)
+    if unknown:
+        parser.error(f"no benchmarks {sorted(unknown)}; there are {', '.join(MODULES)}")
+    header = machine()
+    found = {}
+    for name in given.modules or MODULES:
+        found[name] = rows_of(name, quick=given.quick)
+        print(f"{name}\n{table(found[name])}\n", flush=True)
+    every = [row for each in found.values() for row in each]
+    text = f"{header}\n`python -m benchmarks`\n\n{table(every)}\n"
+    if not given.quick and not given.modules:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "cpu.md").write_text(text, encoding="utf-8")
+    if given.json:
+        given.json.write_text(as_json(found, header), encoding="utf-8")
+    print(text)
+    return int(any("**failed**" in row.note for row in every))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

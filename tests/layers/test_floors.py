@@ -33,8 +33,8 @@ def test_a_given_floor_scores_as_the_same_layer_probed_alone(features, mel, untr
     own = probe_rate(untrained).records
     for record, twin in zip(scores.records, own, strict=True):
         floors = dict(record.floors)
-        assert floors["mel"] == alone.score
-        assert floors["untrained"] == twin.score
+        assert floors["mel"] == pytest.approx(alone.score, rel=1e-12)
+        assert floors["untrained"] == pytest.approx(twin.score, rel=1e-12)
         assert floors["shuffled"] == record.floor
         highest = max(floors.values())
         assert record.gap == record.score - highest

@@ -265,10 +265,8 @@ class ModuleExtractor(BatchedNetwork):
             for part in self._fitting.run(rows, lengths, lambda few: self._pool(signals, few, pool))
         ]
         order = np.argsort(np.concatenate([rows for rows, _ in parts]))
-        return {
-            layer: pooling.join([pooled[layer] for _, pooled in parts], order)
-            for layer in self._layouts
-        }
+        found = [{layer: pooled[layer] for layer in self._layouts} for _, pooled in parts]
+        return dict(pooling.join_layers(found, order))
 
     def _pool(self, signals: Signals, rows: list[int], pool: Pooling) -> dict[str, Any]:
         layouts, chosen = self._layouts, [signals[row] for row in rows]
@@ -281,10 +279,12 @@ class ModuleExtractor(BatchedNetwork):
         def reduce(layer: str, output: Tensor) -> Any:
             frames = layouts[layer].frames(output, len(chosen))
             lengths = torch.tensor(self._lengths(layer, frames.shape[1], samples))
-            if self.dtype is not None:
-                sums[layer] = pooling.mean(frames, lengths).sum(1)
             own = pooling.bind(pool, rows, rates[layer])
-            return kept(own(frames, lengths), frames)
+            vectors = kept(own(frames, lengths), frames)
+            if self.dtype is not None:
+                means = vectors if own is pooling.mean else pooling.mean(frames, lengths)
+                sums[layer] = means.sum(1)
+            return vectors
 
         pooled = self._run(chosen, reduce)
         require_finite(sums, samples, self.name, self.dtype)

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from speechprobe.extractors.base import padded, relative_error
 from speechprobe.extractors.compiling import using
 from speechprobe.extractors.dryrun import fake_shapes
-from speechprobe.extractors.hooks import came_from_a_hook, capture, module_layers, require_eval
+from speechprobe.extractors.hooks import (
+    _attach,
+    _keeper,
+    _not_once,
+    came_from_a_hook,
+    module_layers,
+    require_eval,
+)
 from speechprobe.extractors.layout import Layout, Shapes, find_axes, with_arithmetic
 from speechprobe.extractors.memory import is_out_of_memory
 from speechprobe.extractors.padding import TOLERANCE, copied, noise
@@ -26,6 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Signals = Sequence[NDArray[np.float32]]
+
+# From here on dry runs by shapes alone are tried: torch loads 150 MiB for them, in a second or two.
+_SLOW_SECONDS = 0.1
 
 
 class HookedNetwork:
@@ -147,9 +157,12 @@ class HookedNetwork:
 
     def _run(self, signals: Signals, reduce: Callable[[str, Tensor], Any]) -> dict[str, Any]:
         # Not inference_mode: what a network keeps for later calls must stay usable for training.
-        with torch.no_grad(), self._autocast(), using(self.module, self._compiled), capture(
-            self.module, self._names, reduce
-        ) as captured:  # fmt: skip
+        with (
+            torch.no_grad(),
+            self._autocast(),
+            using(self.module, self._compiled),
+            self._captured(reduce) as captured,
+        ):
             inputs = self._inputs(signals)
             try:
                 self._forward(inputs)
@@ -162,6 +175,29 @@ class HookedNetwork:
                     f"samples, which may be too few: {error}"
                 ) from error
         return captured
+
+    @contextlib.contextmanager
+    def _captured(self, reduce: Callable[[str, Tensor], Any]) -> Iterator[dict[str, Any]]:
+        """Do as `capture` does with names that were matched once.
+
+        To match a dozen names in a network of some hundred modules takes 20 ms, as long as a
+        device needs for a batch.
+        """
+        require_eval(self.module)
+        captured: dict[str, Any] = {}
+        keepers = {name: _keeper(name, captured, reduce) for name in self._names}
+        handles = [_attach(self.module, name, keep) for name, keep in keepers.items()]
+        try:
+            yield captured
+        finally:
+            for handle in handles:
+                handle.remove()
+        silent = [name for name in self._names if name not in captured]
+        if silent:
+            raise _not_once(
+                f"{len(silent)} of {len(self._names)} layers did not fire: {silent[:5]}; leave out "
+                "layers that this input does not pass through"
+            )
 
     def _inputs(self, signals: Signals) -> Any:
         batch = self._waveforms(signals)
@@ -202,7 +238,7 @@ class HookedNetwork:
                 return shapes
         real: Shapes
         real, seconds = _timed(self._real_run, sounds)
-        if self._shapes_suffice is None:
+        if self._shapes_suffice is None and seconds > _SLOW_SECONDS:
             # Not always faster: recurrent layers take every time step by itself.
             shapes, fake_seconds = _timed(self._fake_run, sounds)
             self._shapes_suffice = shapes == real and fake_seconds < seconds

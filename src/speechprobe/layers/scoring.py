@@ -217,13 +217,17 @@ def resampled(
     found = {each: np.full(N_RESAMPLES, np.nan) for each in series}
     if len(np.unique(groups)) < 2:
         return found
+    by_key: dict[int, list[Measure]] = {}
+    for measure, key in found:
+        by_key.setdefault(key, []).append(measure)
     with unchecked():  # the input is checked by now
         draws = group_resamples(groups, n_resamples=N_RESAMPLES, seed=0)
         for number, rows in enumerate(draws):
-            for (measure, key), scores in found.items():
-                scores[number] = measure.of_resample(
-                    truth[rows], [test[rows] for test in joined[key]]
-                )
+            drawn_truth = truth[rows]
+            for key, measures in by_key.items():
+                drawn = [test[rows] for test in joined[key]]
+                for measure in measures:
+                    found[measure, key][number] = measure.of_resample(drawn_truth, drawn)
     return found
 
 

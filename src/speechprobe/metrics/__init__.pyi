@@ -1,3 +1,5 @@
+from .all_pairs import PairHistogram as PairHistogram
+from .all_pairs import all_pairs_histogram as all_pairs_histogram
 from .cautions import class_cautions as class_cautions
 from .cautions import group_cautions as group_cautions
 from .classification import accuracy as accuracy

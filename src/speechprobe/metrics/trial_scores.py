@@ -52,9 +52,9 @@ def cosine_scores(embeddings: ArrayLike, trials: ArrayLike) -> NDArray[np.float6
     >>> cosine_scores([[1, 0], [0, 2], [3, 3]], [[0, 1], [0, 2]]).round(4)
     array([0.    , 0.7071])
     """
-    table = _rows_of(embeddings, "embeddings (n_files, n_dims)", 2)
+    table = table_of(embeddings, "embeddings (n_files, n_dims)", 2)
     pairs = _trials(trials, len(table))
-    lengths = _lengths(table, np.unique(pairs))
+    lengths = lengths_of(table, np.unique(pairs))
     scores = np.empty(len(pairs))
     for part in _blocks(len(pairs), table.shape[1]):
         enrol, test = (table[rows].astype(np.float64) for rows in pairs[part].T)
@@ -97,9 +97,9 @@ def crop_distance_scores(crops: ArrayLike, trials: ArrayLike) -> NDArray[np.floa
     >>> crop_distance_scores([[[1, 0], [1, 0]], [[0, 1], [2, 0]]], [[0, 1]]).round(4)
     array([-0.7071])
     """
-    table = _rows_of(crops, "crops (n_files, n_crops, n_dims)", 3)
+    table = table_of(crops, "crops (n_files, n_crops, n_dims)", 3)
     pairs = _trials(trials, len(table))
-    lengths = _lengths(table, np.unique(pairs))
+    lengths = lengths_of(table, np.unique(pairs))
     scores = np.empty(len(pairs))
     for part in _blocks(len(pairs), table.shape[1] * table.shape[2]):
         enrol, test = (table[rows].astype(np.float64) for rows in pairs[part].T)
@@ -163,7 +163,7 @@ def as_norm(
     ...         top_n=2).round(4)
     array([-1.5])
     """
-    table = _rows_of(embeddings, "embeddings (n_files, n_dims)", 2)
+    table = table_of(embeddings, "embeddings (n_files, n_dims)", 2)
     pairs = _trials(trials, len(table))
     raw = np.asarray(scores, dtype=np.float64)
     if raw.shape != (len(pairs),):
@@ -196,7 +196,7 @@ def speaker_means(embeddings: ArrayLike, speakers: ArrayLike) -> NDArray[np.floa
     array([[1., 1.],
            [2., 1.]])
     """
-    table = _rows_of(embeddings, "embeddings (n_files, n_dims)", 2)
+    table = table_of(embeddings, "embeddings (n_files, n_dims)", 2)
     codes = group_codes(speakers, len(table))
     sums = np.zeros((codes.max() + 1, table.shape[1]))
     for part in _blocks(len(table), table.shape[1]):
@@ -204,7 +204,8 @@ def speaker_means(embeddings: ArrayLike, speakers: ArrayLike) -> NDArray[np.floa
     return np.asarray(sums / np.bincount(codes)[:, None], dtype=np.float64)
 
 
-def _rows_of(values: ArrayLike, wanted: str, n_axes: int) -> NDArray[Any]:
+def table_of(values: ArrayLike, wanted: str, n_axes: int) -> NDArray[Any]:
+    """Return an array of so many axes, none of them empty, left where it is; or raise."""
     table = np.asanyarray(values)
     if table.ndim != n_axes or 0 in table.shape:
         raise ValueError(f"expected {wanted}, got {table.shape}")
@@ -228,12 +229,12 @@ def _trials(trials: ArrayLike, n_files: int) -> NDArray[np.intp]:
 
 
 def _cohort(cohort: ArrayLike, n_dims: int, top_n: int) -> NDArray[np.float64]:
-    others = _rows_of(cohort, "cohort (n_cohort, n_dims)", 2)
+    others = table_of(cohort, "cohort (n_cohort, n_dims)", 2)
     if others.shape[1] != n_dims:
         raise ValueError(f"cohort has {others.shape[1]} dimensions, the embeddings {n_dims}")
     if not 2 <= top_n <= len(others):
         raise ValueError(f"top_n must be from 2 to the {len(others)} of the cohort, got {top_n}")
-    lengths = _lengths(others, np.arange(len(others)), "cohort row")
+    lengths = lengths_of(others, np.arange(len(others)), "cohort row")
     return np.asarray(others / lengths[:, None], dtype=np.float64)
 
 
@@ -241,7 +242,7 @@ def _against(
     table: NDArray[Any], files: NDArray[np.intp], cohort: NDArray[np.float64], top_n: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and deviation of the highest cosines of files with a cohort, (n_files,) each."""
-    lengths = _lengths(table, files)
+    lengths = lengths_of(table, files)
     centre, spread = np.empty(len(files)), np.empty(len(files))
     for part in _blocks(len(files), table.shape[1] + len(cohort), _COHORT_BYTES):
         rows = files[part]
@@ -257,7 +258,7 @@ def _against(
     return centre, spread
 
 
-def _lengths(
+def lengths_of(
     table: NDArray[Any], rows: NDArray[np.intp], what: str = "file"
 ) -> NDArray[np.float64]:
     """Return the length of each vector, (n_files,) or (n_files, n_crops), 1 for rows not asked."""

@@ -88,10 +88,7 @@ def equal_error_rate(truth: ArrayLike, score: ArrayLike) -> float:
     below, above = _crossing(target, other)
     missed, accepted = _counts(target, other, below)
     missed_above, accepted_above = _counts(target, other, above)
-    # In whole numbers: miss rate minus false accept rate, times both numbers of trials.
-    lead = accepted * len(target) - missed * len(other)
-    step = (accepted - accepted_above) * len(target) + (missed_above - missed) * len(other)
-    return (missed * step + lead * (missed_above - missed)) / (step * len(target))
+    return rate_between((missed, accepted), (missed_above, accepted_above), len(target), len(other))
 
 
 def equal_error_threshold(truth: ArrayLike, score: ArrayLike) -> float:
@@ -156,16 +153,13 @@ def min_dcf(
     >>> min_dcf([1, 1, 0, 0], [0.9, 0.4, 0.6, 0.1], p_target=0.01)
     0.5
     """
-    require_share("p_target", p_target, 0.01)
-    for name, cost in (("c_miss", c_miss), ("c_fa", c_fa)):
-        if not 0 < cost < float("inf"):
-            raise ValueError(f"{name} must be above 0 and finite, got {cost}")
-    curve = det_curve(truth, score)
-    # Divided by the smaller cost first, so that the ends of the curve cost 1 exactly.
-    miss, false_accept = c_miss * p_target, c_fa * (1 - p_target)
-    cheaper = min(miss, false_accept)
-    costs = miss / cheaper * curve.miss_rate + false_accept / cheaper * curve.false_accept_rate
-    return float(costs.min())
+    weights = cost_weights(p_target, c_miss, c_fa)
+    target, other = target_and_other(truth, score)
+    # Between two target scores the misses stay and the false accepts fall, so the best threshold is
+    # a target score, or above all. Of equal ones the first counts: the others only cost more.
+    missed = np.arange(len(target) + 1)
+    accepted = np.append(len(other) - np.searchsorted(other, target), 0)
+    return least_cost(missed / len(target), accepted / len(other), weights)
 
 
 def det_curve(truth: ArrayLike, score: ArrayLike) -> DetCurve:
@@ -210,16 +204,59 @@ def det_curve(truth: ArrayLike, score: ArrayLike) -> DetCurve:
     return DetCurve(accepted / len(other), missed / len(target), threshold)
 
 
+def rate_between(
+    before: tuple[int, int], after: tuple[int, int], n_target: int, n_other: int
+) -> float:
+    """Return the EER on the line between two points of the curve, in whole numbers till the end.
+
+    Parameters
+    ----------
+    before, after
+        Targets missed and non-targets accepted, left and right of the diagonal.
+    n_target, n_other
+        Number of trials of each kind.
+    """
+    (missed, accepted), (missed_above, accepted_above) = before, after
+    # Miss rate minus false accept rate, times both numbers of trials.
+    lead = accepted * n_target - missed * n_other
+    step = (accepted - accepted_above) * n_target + (missed_above - missed) * n_other
+    return (missed * step + lead * (missed_above - missed)) / (step * n_target)
+
+
+def cost_weights(p_target: float, c_miss: float, c_fa: float) -> tuple[float, float]:
+    """Return what a miss rate and a false accept rate cost, the cheaper one 1; or raise."""
+    require_share("p_target", p_target, 0.01)
+    for name, cost in (("c_miss", c_miss), ("c_fa", c_fa)):
+        if not 0 < cost < float("inf"):
+            raise ValueError(f"{name} must be above 0 and finite, got {cost}")
+    # Divided by the smaller cost first, so that the ends of the curve cost 1 exactly.
+    miss, false_accept = c_miss * p_target, c_fa * (1 - p_target)
+    cheaper = min(miss, false_accept)
+    return miss / cheaper, false_accept / cheaper
+
+
+def least_cost(
+    miss_rate: NDArray[np.float64],
+    false_accept_rate: NDArray[np.float64],
+    weights: tuple[float, float],
+) -> float:
+    """Return the smallest weighted sum of both rates over the thresholds, (n_thresholds,) each."""
+    return float((weights[0] * miss_rate + weights[1] * false_accept_rate).min())
+
+
 def _crossing(target: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
     """Return the last score whose miss rate is at most its false accept rate, and the next."""
-    scores = np.sort(np.concatenate([target, other]))
 
-    def lead(row: int) -> int:
-        missed, accepted = _counts(target, other, scores[row])
+    def lead(score: float) -> int:
+        missed, accepted = _counts(target, other, score)
         return missed * len(other) - accepted * len(target)
 
-    after = bisect_right(range(len(scores)), 0, key=lead)
-    return float(scores[after - 1]), float(scores[after]) if after < len(scores) else float("inf")
+    # Searched on each side alone: to merge both would take longer than all the rest.
+    ends = [(side, bisect_right(side, 0, key=lead)) for side in (target, other)]
+    return (
+        max(float(side[end - 1]) for side, end in ends if end),
+        min((float(side[end]) for side, end in ends if end < len(side)), default=float("inf")),
+    )
 
 
 def _counts(

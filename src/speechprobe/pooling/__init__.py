@@ -26,7 +26,7 @@ from speechprobe.pooling.plain import (
     mean_std,
     segments,
 )
-from speechprobe.pooling.ragged import Pooled, frames, frames_as, is_ragged, join
+from speechprobe.pooling.ragged import Pooled, frames, frames_as, is_ragged, join, join_layers
 
 __all__ = [
     "Pooled",
@@ -41,6 +41,7 @@ __all__ = [
     "frames_as",
     "is_ragged",
     "join",
+    "join_layers",
     "last",
     "maximum",
     "mean",

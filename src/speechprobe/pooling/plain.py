@@ -1,7 +1,14 @@
-"""Poolings that give one vector a signal."""
+"""Poolings that give one vector a signal.
+
+The mean, the maximum and their kin look at the valid frames where these lie: neighbours of equal
+length are pooled by one call, and no frame is copied. Where that would be many calls for little
+work, as for spans of some frames each, the padding is masked in a copy. Lengths on the CPU ask
+nothing of the device.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -10,6 +17,11 @@ from torch import Tensor
 
 # (frames (B, T, D), lengths (B,)) -> (B, D'), or a list of B tensors (n_rows, D') if ragged.
 Pooling: TypeAlias = Callable[[Tensor, Tensor], Any]
+
+# Values that are worth a call of their own: on a CPU as many as are summed in the time of a call,
+# on a device as many as are copied in that time.
+_WORTH_A_CALL = {"cpu": 1 << 15}
+_WORTH_A_CALL_ON_DEVICES = 1 << 20
 
 
 def mean(frames: Tensor, lengths: Tensor) -> Tensor:
@@ -32,8 +44,11 @@ def mean(frames: Tensor, lengths: Tensor) -> Tensor:
     >>> mean(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2]))
     tensor([[2.]])
     """
+    stretches = _stretches(frames, lengths)
+    if stretches:
+        return _joined([each.mean(dim=1, dtype=_wide_type(each)) for each in stretches])
     total = _valid(frames, lengths, 0.0).sum(dim=1)
-    return total / lengths.to(total)[:, None]
+    return total / _beside(total, lengths).to(total)[:, None]
 
 
 def mean_std(frames: Tensor, lengths: Tensor) -> Tensor:
@@ -67,6 +82,9 @@ def maximum(frames: Tensor, lengths: Tensor) -> Tensor:
     >>> maximum(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2]))
     tensor([[3.]])
     """
+    stretches = _stretches(frames, lengths)
+    if stretches:
+        return _joined([wide(each.amax(dim=1)) for each in stretches])
     return _valid(frames, lengths, -torch.inf).amax(dim=1)
 
 
@@ -100,7 +118,7 @@ def last(frames: Tensor, lengths: Tensor) -> Tensor:
     tensor([[3.]])
     """
     rows = torch.arange(len(frames), device=frames.device)
-    return wide(frames[rows, lengths.to(frames.device) - 1])
+    return wide(frames[rows, _beside(frames, lengths) - 1])
 
 
 def energy_mean(frames: Tensor, lengths: Tensor) -> Tensor:
@@ -159,13 +177,13 @@ def segments(k: int) -> Pooling:
         raise ValueError(f"segments(k) needs a whole number k >= 1, got {k}")
 
     def pool(frames: Tensor, lengths: Tensor) -> Tensor:
-        lengths = lengths.to(frames.device)
+        values = _valid(frames, lengths, 0.0)
+        lengths = _beside(frames, lengths)
         step = torch.arange(k, device=frames.device)
         start = step * lengths[:, None] // k
         stop = -((-(step + 1) * lengths[:, None]) // k)
         time = torch.arange(frames.shape[1], device=frames.device)
         inside = (time >= start[..., None]) & (time < stop[..., None])
-        values = _valid(frames, lengths, 0.0)
         weights = inside.to(values) / (stop - start).to(values)[..., None]
         return (weights @ values).flatten(1)
 
@@ -175,7 +193,28 @@ def segments(k: int) -> Pooling:
 
 def wide(values: Tensor) -> Tensor:
     """Return values in float32, or as they are in float64."""
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+    return values.to(_wide_type(values))
+
+
+def _wide_type(values: Tensor) -> torch.dtype:
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def _stretches(frames: Tensor, lengths: Tensor) -> list[Tensor]:
+    """Return the valid frames of neighbours of equal length, or nothing where that is many calls.
+
+    Each is a view (rows, length, D), in the order of the rows.
+    """
+    runs = [(n, len(list(same))) for n, same in itertools.groupby(lengths.tolist())]
+    worth = _WORTH_A_CALL.get(frames.device.type, _WORTH_A_CALL_ON_DEVICES)
+    if len(runs) > 1 and frames.numel() < len(runs) * worth:
+        return []
+    rows = torch.split(frames, [n_rows for _, n_rows in runs])
+    return [part[:, :n] for part, (n, _) in zip(rows, runs, strict=True)]
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _valid(frames: Tensor, lengths: Tensor, fill: float) -> Tensor:
@@ -184,5 +223,10 @@ def _valid(frames: Tensor, lengths: Tensor, fill: float) -> Tensor:
     if lengths.device.type == "cpu" and int(lengths.min()) >= frames.shape[1]:
         return values
     time = torch.arange(frames.shape[1], device=frames.device)
-    padded = time >= lengths.to(frames.device)[:, None]
+    padded = time >= _beside(frames, lengths)[:, None]
     return values.masked_fill(padded[..., None], fill)
+
+
+def _beside(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Return the lengths on the device of the frames, without waiting for its work so far."""
+    return lengths.to(frames.device, non_blocking=frames.device.type == "cuda")

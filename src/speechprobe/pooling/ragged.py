@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -141,3 +141,47 @@ def join(parts: Sequence[Tensor | list[Tensor]], order: ArrayLike) -> Pooled:
     tensors = [part for part in parts if isinstance(part, Tensor)]
     joined: NDArray[Any] = torch.cat(tensors).detach().cpu().numpy()[order]
     return joined
+
+
+def join_layers(
+    parts: Sequence[Mapping[str, Tensor | list[Tensor]]], order: ArrayLike
+) -> dict[str, Pooled]:
+    """Return what several groups of a batch gave of every layer, as `join` does for one.
+
+    The vectors of all layers leave the device in one transfer: each transfer waits for the device.
+
+    Parameters
+    ----------
+    parts
+        For each group {layer: a tensor (n_signals, D'), or a list of n_signals tensors}, the same
+        layers in each, tensors of one type.
+    order
+        As in `join`.
+
+    Returns
+    -------
+    layers
+        {layer: array (n_signals, D'), or list of n_signals arrays (n_rows, D')}.
+
+    Examples
+    --------
+    >>> group = {"a": torch.tensor([[1.0], [2.0]]), "b": torch.tensor([[3.0, 4.0], [5.0, 6.0]])}
+    >>> {layer: rows.tolist() for layer, rows in join_layers([group], [1, 0]).items()}
+    {'a': [[2.0], [1.0]], 'b': [[5.0, 6.0], [3.0, 4.0]]}
+    """
+    pooled = {layer: [part[layer] for part in parts] for layer in parts[0]}
+    vectors = {
+        layer: torch.cat([each for each in groups if isinstance(each, Tensor)]).detach()
+        for layer, groups in pooled.items()
+        if isinstance(groups[0], Tensor)
+    }
+    if len(vectors) < len(pooled):
+        return {layer: join(groups, order) for layer, groups in pooled.items()}
+    together = torch.cat([each.flatten() for each in vectors.values()]).cpu().numpy()
+    ends = np.cumsum([each.numel() for each in vectors.values()])[:-1]
+    order = np.asarray(order)
+    return {
+        # Put in order, a layer has memory of its own.
+        layer: values.reshape(tensor.shape)[order]
+        for (layer, tensor), values in zip(vectors.items(), np.split(together, ends), strict=True)
+    }

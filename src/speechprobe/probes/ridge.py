@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 5, 16))
 SELECTIONS = (None, "loo", "groups")
+ROWS_AT_ONCE = 1024  # of the left vectors, so that they stay in a core's cache
 
 
 class RidgeProbe(Savable, MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -170,42 +171,83 @@ def _solve(
     """Return the penalty of each target, all errors, the weights (n_dims, n_targets), the means."""
     centre = targets.mean(axis=0)
     residual = targets - centre
-    left, power = _left_vectors(X)
-    projected = left.T @ residual
-    errors = np.empty((len(alphas), targets.shape[1]))
-    shrinks = power / (power + alphas[:, None])
-    leverages = _leverages(left, shrinks) if blocks is None else None
-    for number, shrink in enumerate(shrinks):
-        error = residual - left @ (shrink[:, None] * projected)
-        if leverages is not None:
-            without = error / np.maximum(1 - leverages[number], 1e-12)[:, None]
-        elif blocks is not None:
-            without = _without_group(left, shrink, error, blocks)
-        errors[number] = np.mean(without**2, axis=0)
+    left = _LeftVectors(X)
+    projected = left.transposed(residual)
+    shrinks = left.power / (left.power + alphas[:, None])
+    if blocks is None:
+        errors = _errors_without_items(left, shrinks, projected, residual)
+    else:
+        errors = _errors_without_groups(left.of(slice(None)), shrinks, projected, residual, blocks)
     chosen = alphas[np.argmin(errors, axis=0)]
-    dual = left @ (projected / (power[:, None] + chosen))
-    return chosen, errors, X.T @ dual, centre
+    return chosen, errors, left.weights(projected / (left.power[:, None] + chosen)), centre
 
 
-def _left_vectors(X: Floats) -> tuple[Floats, Floats]:
-    """Return left singular vectors (n_items, rank) and squared singular values (rank,).
+class _LeftVectors:
+    """Left singular vectors (n_items, rank) of features, from the smaller of the Gram matrices.
 
-    Of the smaller of the two Gram matrices.
+    Where there are fewer dimensions than items they are made for some items when asked for: those
+    of all would take as much memory as the features again.
+
+    Attributes
+    ----------
+    power : ndarray of shape (rank,)
+        Squared singular values.
     """
-    n_items, n_dims = X.shape
-    if n_dims < n_items:
-        power, right = np.linalg.eigh(X.T @ X)
-        kept = power > power[-1] * n_items * np.finfo(np.float64).eps
-        return (X @ right[:, kept]) / np.sqrt(power[kept]), power[kept]
-    power, left = np.linalg.eigh(X @ X.T)
-    kept = power > power[-1] * n_dims * np.finfo(np.float64).eps
-    return left[:, kept], power[kept]
+
+    def __init__(self, X: Floats) -> None:
+        self._X = X
+        self._is_tall = X.shape[1] < X.shape[0]
+        power, axes = np.linalg.eigh(X.T @ X if self._is_tall else X @ X.T)
+        kept = power > power[-1] * max(X.shape) * np.finfo(np.float64).eps
+        self.power = power[kept]
+        # Of tall features, what takes them to their left vectors; else the left vectors themselves.
+        self._axes = axes[:, kept] / np.sqrt(self.power) if self._is_tall else axes[:, kept]
+
+    def of(self, rows: slice) -> Floats:
+        """Return those of some items, (n_rows, rank)."""
+        return np.asarray(self._X[rows] @ self._axes if self._is_tall else self._axes[rows])
+
+    def transposed(self, values: Floats) -> Floats:
+        """Return left.T @ values."""
+        return np.asarray(self._axes.T @ (self._X.T @ values if self._is_tall else values))
+
+    def weights(self, values: Floats) -> Floats:
+        """Return X.T @ left @ values."""
+        if self._is_tall:
+            return np.asarray(self._axes @ (self.power[:, None] * values))
+        return np.asarray(self._X.T @ (self._axes @ values))
 
 
-def _leverages(left: Floats, shrinks: Floats) -> Floats:
-    """Return, of each penalty and item, how much of its target its own prediction holds."""
-    # 1/n: the intercept is fitted too.
-    return np.asarray(shrinks @ (left**2).T + 1 / len(left))
+def _errors_without_items(
+    left: _LeftVectors, shrinks: Floats, projected: Floats, residual: Floats
+) -> Floats:
+    """Return the mean squared errors of items predicted without them, (n_alphas, n_targets)."""
+    n_items = len(residual)
+    total = np.zeros((len(shrinks), residual.shape[1]))
+    fits = (shrinks.T[:, :, None] * projected[:, None]).reshape(len(projected), total.size)
+    for start in range(0, n_items, ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        part = left.of(rows)
+        error = residual[rows, None] - (part @ fits).reshape(len(part), *total.shape)
+        leverage = part**2 @ shrinks.T + 1 / n_items  # 1/n: the intercept is fitted too
+        error /= np.maximum(1 - leverage, 1e-12)[:, :, None]
+        total += np.sum(error**2, axis=0)
+    return np.asarray(total / n_items)
+
+
+def _errors_without_groups(
+    left: Floats,
+    shrinks: Floats,
+    projected: Floats,
+    residual: Floats,
+    blocks: list[NDArray[np.intp]],
+) -> Floats:
+    """Return the same of items predicted without their group."""
+    errors = []
+    for shrink in shrinks:
+        error = residual - left @ (shrink[:, None] * projected)
+        errors.append(np.mean(_without_group(left, shrink, error, blocks) ** 2, axis=0))
+    return np.stack(errors)
 
 
 def _without_group(
