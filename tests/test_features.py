@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -535,3 +537,15 @@ def test_the_bar_counts_sound_and_tells_its_speed(monkeypatch):
     progress.update(sources[:1])
     progress.update(sources[1:])
     assert shown == ["1/2 utterances, 1.00 h of sound/min", "2/2 utterances, 2.00 h of sound/min"]
+
+
+def test_peak_memory_is_that_of_this_process_and_not_of_its_parent():
+    held = np.ones(60 << 20, np.uint8)  # what this process holds more than a new one
+    code = (
+        "from speechprobe.features.cost import peak_memory as peak; before = peak(); "
+        "held = bytearray(b'x' * (100 << 20)); print(before, peak())"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, told.stdout.split())
+    assert 90 << 20 < after - before < 250 << 20
+    assert cost.peak_memory() > held.nbytes

@@ -16,10 +16,8 @@ from speechprobe.extractors.base import padded, relative_error
 from speechprobe.extractors.compiling import using
 from speechprobe.extractors.dryrun import fake_shapes
 from speechprobe.extractors.hooks import (
-    _attach,
-    _keeper,
-    _not_once,
     came_from_a_hook,
+    capturing,
     module_layers,
     require_eval,
 )
@@ -161,7 +159,7 @@ class HookedNetwork:
             torch.no_grad(),
             self._autocast(),
             using(self.module, self._compiled),
-            self._captured(reduce) as captured,
+            capturing(self.module, self._names, reduce) as captured,
         ):
             inputs = self._inputs(signals)
             try:
@@ -175,29 +173,6 @@ class HookedNetwork:
                     f"samples, which may be too few: {error}"
                 ) from error
         return captured
-
-    @contextlib.contextmanager
-    def _captured(self, reduce: Callable[[str, Tensor], Any]) -> Iterator[dict[str, Any]]:
-        """Do as `capture` does with names that were matched once.
-
-        To match a dozen names in a network of some hundred modules takes 20 ms, as long as a
-        device needs for a batch.
-        """
-        require_eval(self.module)
-        captured: dict[str, Any] = {}
-        keepers = {name: _keeper(name, captured, reduce) for name in self._names}
-        handles = [_attach(self.module, name, keep) for name, keep in keepers.items()]
-        try:
-            yield captured
-        finally:
-            for handle in handles:
-                handle.remove()
-        silent = [name for name in self._names if name not in captured]
-        if silent:
-            raise _not_once(
-                f"{len(silent)} of {len(self._names)} layers did not fire: {silent[:5]}; leave out "
-                "layers that this input does not pass through"
-            )
 
     def _inputs(self, signals: Signals) -> Any:
         batch = self._waveforms(signals)
