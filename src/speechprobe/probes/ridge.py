@@ -37,10 +37,11 @@ class RidgeProbe(Savable, MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     One eigendecomposition serves all penalties, all targets and all that is left out. Leaving one
     item out, the choice and the result are those of scikit-learn's
-    ``make_pipeline(StandardScaler(), RidgeCV(alphas, alpha_per_target=True))``. Leaving one group
-    out, the penalty has the least mean squared error over all items, each predicted without its
-    group; take it where items of a group (a speaker) resemble each other, because leaving single
-    items out then asks for too small a penalty.
+    ``make_pipeline(StandardScaler(), RidgeCV(alphas, alpha_per_target=True))``, as long as the
+    items to predict lie within what those fitted on could have reached. Leaving one group out, the
+    penalty has the least mean squared error over all items, each predicted without its group; take
+    it where items of a group (a speaker) resemble each other, because leaving single items out then
+    asks for too small a penalty.
 
     Parameters
     ----------
