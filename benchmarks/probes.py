@@ -130,15 +130,17 @@ def perceptrons(*, quick: bool) -> list[Row]:
     )
     size = f"{N_LAYERS} layers x {N_ITEMS:,} x {N_DIMS}, {DEVICE}"
     times = "at least 10 times" if DEVICE == "cpu" else "at least 30 times"
-    bound = (
-        f"the two products of matrices that each step needs take {bare:.3f} s alone, so "
-        f"{loader / bare:.1f} times is the bound; the rest is mostly Adam"
-    )
+    alone = f"the two products of matrices of each step alone take {bare:.3f} s, so"
+    bounds = [
+        f"{alone} {other / bare:.1f} times is the bound; the rest is mostly Adam"
+        for other in (loader, lean, sklearns)
+    ]
     return [
         Row(f"Perceptrons as one stack, {size}, against a DataLoader each", ours, loader, times,
-            bound),
-        Row("The same, against indexed tensors, layer by layer", ours, lean, ""),
-        Row("The same, against scikit-learn's MLPRegressor (processor)", ours, sklearns, times),
+            bounds[0]),
+        Row("The same, against indexed tensors, layer by layer", ours, lean, "", bounds[1]),
+        Row("The same, against scikit-learn's MLPRegressor (processor)", ours, sklearns, times,
+            bounds[2]),
     ]  # fmt: skip
 
 

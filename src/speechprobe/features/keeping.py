@@ -94,15 +94,16 @@ class Disk:
         """Keep all rows."""
         waiting: list[Rows] = []
         begun = since = time.monotonic()
+        n_rows = n_bytes = 0  # waiting
         try:
             for part in parts:
                 waiting.append(part)
-                full = sum(len(each.ids) for each in waiting) >= FLUSH_ROWS
-                full = full or sum(map(_n_bytes, waiting)) >= FLUSH_BYTES
+                n_rows, n_bytes = n_rows + len(part.ids), n_bytes + _n_bytes(part)
                 now = time.monotonic()
-                if full or now - since > max(FLUSH_SECONDS, FLUSH_SHARE * (now - begun)):
+                late = now - since > max(FLUSH_SECONDS, FLUSH_SHARE * (now - begun))
+                if late or n_rows >= FLUSH_ROWS or n_bytes >= FLUSH_BYTES:
                     self._flush(waiting)
-                    since = time.monotonic()
+                    since, n_rows, n_bytes = time.monotonic(), 0, 0
         finally:
             self._flush(waiting)
 
