@@ -43,7 +43,7 @@ EPSILON = torch.finfo(torch.float32).eps
 SIZES = (0.0, 10.0, 40.0, 120.0)
 WAYS = ("libraries", "as in 2021", "as it comes")
 WHY = (
-    "Median of five runs in turns. Read as in 2021, two fifths of ours are the resampler of "
+    "Median of five runs in turns. Read as in 2021, a seventh of ours is the resampler of "
     "`protocols`, in double precision. What freed memory glibc keeps in the arenas of the "
     'reading threads is 300 to 400 MiB of the peaks. The trial of "auto" runs on the clock: '
     "on a machine with a load it may take a size that was lucky."
