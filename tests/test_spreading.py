@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 from torch import nn
 
 import speechprobe as sp
@@ -176,6 +179,20 @@ class Fickle:
 def test_workers_that_give_other_widths_are_told_apart(corpus):
     with pytest.raises(ValueError, match="gave layers of other names or widths"):
         sp.extract(corpus, Fickle(), batch_seconds=0, engine=Here())
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_shard_of_other_widths_does_not_stay_in_the_store(corpus, tmp_path):
+    class Apart(Here):  # each chunk by a worker that knows no other
+        def map(self, work, items):
+            return (copy.deepcopy(work)(item) for item in items)
+
+    with pytest.raises(ValueError, match="gave layers of other names or widths"):
+        sp.extract(corpus, Fickle(), batch_seconds=0, engine=Apart(), store=tmp_path / "store")
+    shards = list((tmp_path / "store").glob("part-*"))
+    widths = {load_file(shard)["level"].shape[1] for shard in shards}
+    assert len(shards) >= 1
+    assert len(widths) == 1
 
 
 def test_provenance_tells_engine_and_what_the_workers_did(corpus, network):

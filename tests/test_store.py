@@ -450,8 +450,16 @@ def test_a_selection_of_stored_features_stays_on_the_disk_and_is_right(
 
 def test_rows_are_flushed_by_time_too(corpus, store, monkeypatch):
     monkeypatch.setattr(features_module, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(features_module, "FLUSH_SHARE", 0.0)
     sp.extract(corpus, Level(), store=store)
     assert len(list(store.glob("part-*"))) == 10
+
+
+def test_a_long_run_writes_after_a_share_of_its_time(corpus, store, monkeypatch):
+    monkeypatch.setattr(features_module, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(features_module, "FLUSH_SHARE", 2.0)  # never so long since the last shard
+    sp.extract(corpus, Level(), store=store)
+    assert len(list(store.glob("part-*"))) == 1
 
 
 def test_paths_may_be_text_or_path(corpus, store):

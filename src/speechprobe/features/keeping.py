@@ -98,7 +98,7 @@ class Disk:
         try:
             for part in parts:
                 waiting.append(part)
-                n_rows, n_bytes = n_rows + len(part.ids), n_bytes + _n_bytes(part)
+                n_rows, n_bytes = n_rows + len(part.ids), n_bytes + part.n_bytes
                 now = time.monotonic()
                 late = now - since > max(FLUSH_SECONDS, FLUSH_SHARE * (now - begun))
                 if late or n_rows >= FLUSH_ROWS or n_bytes >= FLUSH_BYTES:
@@ -112,15 +112,13 @@ class Disk:
             self._store.write(joined(waiting))
             waiting.clear()
 
-    def adopt(
-        self,
-        name: str,
-        ids: Sequence[str],
-        durations: Sequence[float],
-        spans: Sequence[tuple[float, float]] | None = None,
-    ) -> None:
-        """Note a shard that a worker has written."""
-        self._store.adopt(name, ids, durations, spans)
+    def adopt(self, shard: str, rows: Rows) -> None:
+        """Note a shard that a worker has written; `rows` need no layers."""
+        self._store.adopt(shard, rows.ids, rows.durations, rows.spans)
+
+    def discard(self, shard: str) -> None:
+        """Delete a shard that a worker has written and nobody has noted."""
+        self._store.place.remove(shard)
 
     def finish(
         self,
@@ -179,13 +177,6 @@ def _ordered(blocks: list[Any], order: NDArray[np.intp]) -> NDArray[np.float32] 
         return RaggedLayer.of([rows[place] for place in order])
     ordered: NDArray[np.float32] = np.concatenate(blocks)[order]
     return ordered
-
-
-def _n_bytes(rows: Rows) -> int:
-    return sum(
-        sum(each.nbytes for each in block) if isinstance(block, list) else block.nbytes
-        for block in rows.layers.values()
-    )
 
 
 def _seconds(span: Sequence[float]) -> str:

@@ -145,7 +145,7 @@ class _Trial:
         before = 0.0
         with contextlib.closing(self._counted()) as counted:
             for rows in rows_of(counted):
-                self.n_bytes += sum(map(n_bytes_of, rows.layers.values()))
+                self.n_bytes += rows.n_bytes
                 now = time.perf_counter()
                 if isinstance(self._engine.batch_seconds, str) or not before:
                     started, before = now, self.heard
@@ -162,8 +162,3 @@ class _Trial:
             for done in batches:
                 self.heard += sum(source.duration for source in done.sources)
                 yield done
-
-
-def n_bytes_of(block: Any) -> int:
-    """Return the size of rows in bytes, an array or a list of arrays."""
-    return sum(rows.nbytes for rows in block) if isinstance(block, list) else block.nbytes

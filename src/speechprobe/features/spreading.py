@@ -16,7 +16,6 @@ from speechprobe._ray import as_picklable
 from speechprobe.engines import Source, batching
 from speechprobe.features.cost import peak_memory
 from speechprobe.features.keeping import Disk, Memory
-from speechprobe.features.planning import n_bytes_of
 from speechprobe.features.running import chosen_of, require_same, run_facts, widths_of
 from speechprobe.store.shards import Rows, joined, write_shard
 
@@ -130,7 +129,7 @@ class Work:
         cut = None if chunk.batch_seconds == "auto" else chunk.batches
         rows, failures = self._run(serial.run(chunk.sources, cut), chunk.part)
         self._size = serial.batch_seconds
-        n_bytes = 0 if rows is None else sum(map(n_bytes_of, rows.layers.values()))
+        n_bytes = 0 if rows is None else rows.n_bytes
         if rows is not None and self._place is not None and chunk.shard is not None:
             write_shard(self._place, chunk.shard, rows)
             rows = rows._replace(layers={})
@@ -221,8 +220,7 @@ class Spread:
         for told in self._engine.map(self._work, self.chunks(sources, run.units, reserve)):
             self._note(told)
             if told.rows is not None:
-                run.require_same(told.widths, told.rows.ids[0])
-                _keep(keep, told.shard, told.rows)
+                _keep(keep, told, told.rows, run)
             run.note(told.failures, bar)
             bar.update(told.sources)
 
@@ -276,9 +274,16 @@ class Spread:
         self._facts |= {name: fact for name, fact in told.facts.items() if fact is not None}
 
 
-def _keep(keep: Memory | Disk, shard: str | None, rows: Rows) -> None:
-    if isinstance(keep, Disk) and shard is not None:
-        keep.adopt(shard, rows.ids, rows.durations, rows.spans)
+def _keep(keep: Memory | Disk, told: Told, rows: Rows, run: Run) -> None:
+    try:
+        run.require_same(told.widths, rows.ids[0])
+    except ValueError:
+        # Workers know their own chunks only: it is in the store, where it must not stay.
+        if isinstance(keep, Disk) and told.shard is not None:
+            keep.discard(told.shard)
+        raise
+    if isinstance(keep, Disk) and told.shard is not None:
+        keep.adopt(told.shard, rows)
     else:
         keep.take(iter([rows]))
 

@@ -32,6 +32,14 @@ class Rows(NamedTuple):
     layers: Mapping[str, Any]
     spans: Sequence[tuple[float, float]] | None = None
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of the layers."""
+        return sum(
+            sum(each.nbytes for each in block) if isinstance(block, list) else block.nbytes
+            for block in self.layers.values()
+        )
+
 
 def joined(parts: Sequence[Rows]) -> Rows:
     """Return several of them as one."""
