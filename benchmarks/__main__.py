@@ -25,6 +25,7 @@ MODULES = (
     "one_by_one",
     "serab_way",
     "frontends",
+    "channels",
     "probes",
     "large_probe",
     "similarity",

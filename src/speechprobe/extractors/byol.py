@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from speechprobe.extractors.channels import channels_last_on_cpu
 from speechprobe.extractors.checkpoints import load_exactly, read_tensors
 from speechprobe.extractors.masked import MaskedExtractor
 from speechprobe.extractors.mel import MelSpectrogram
@@ -103,7 +104,7 @@ def load_byol_a(
     """
     network = _network(checkpoint, untrained=untrained, n_mels=n_mels)
     usual = CVT_LAYERS if isinstance(network, CvT) else LAYERS
-    return MaskedExtractor(
+    extractor = MaskedExtractor(
         network,
         frontend=_front_end(n_mels, win_length),
         normalise=_Standardise(mean, std),
@@ -112,6 +113,7 @@ def load_byol_a(
         device=device,
         dtype=dtype,
     )
+    return channels_last_on_cpu(extractor)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from speechprobe import _fingerprint, pooling
 from speechprobe.extractors.base import check_signals
 from speechprobe.extractors.batching import BatchedNetwork
+from speechprobe.extractors.channels import lay_channels_last
 from speechprobe.extractors.compiling import compiled_forwards
 from speechprobe.extractors.describe import table_of_layers
 from speechprobe.extractors.memory import Fitting
@@ -182,6 +183,23 @@ class ModuleExtractor(BatchedNetwork):
         _ = self._layouts  # found on the network as it is
         self._compiled = compiled_forwards(self.module, self._names, backend=backend)
         self.padding_error = self._batch_error = None
+
+    def channels_last(self) -> None:
+        """Lay the weights of 2-D convolutions channels last in memory, from now on.
+
+        The weights are the same, and vectors change by rounding. On a CPU many 2-D networks are
+        faster so, some twice as fast, and the loaders of the library's own do it by themselves; on
+        a GPU it was not measured.
+
+        Examples
+        --------
+        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()).eval()
+        >>> extractor = ModuleExtractor(
+        ...     net, layers="*", sample_rate=16_000, preprocess=lambda x: x.view(len(x), 1, 10, -1)
+        ... )
+        >>> extractor.channels_last()
+        """
+        lay_channels_last(self.module)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self._names)} layers)"

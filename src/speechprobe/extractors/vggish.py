@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from speechprobe.extractors.audioset import LogMelPatches, PatchExtractor
+from speechprobe.extractors.channels import channels_last_on_cpu
 from speechprobe.extractors.checkpoints import load_exactly, read_tensors
 from speechprobe.extractors.nets.vggish import VGGish
 from speechprobe.extractors.untrained import local_seed
@@ -107,7 +108,7 @@ def load_vggish(
     if not untrained:
         load_exactly(network, state, f"{checkpoint}" + (f" with {pca}" if pca else ""))
     usual = (*LAYERS, "postprocess") if pca else LAYERS
-    return PatchExtractor(
+    extractor = PatchExtractor(
         network,
         LogMelPatches(0.01, hop_seconds=hop_seconds, keep_end=False),
         layers=usual if layers is None else layers,
@@ -115,6 +116,7 @@ def load_vggish(
         device=device,
         dtype=dtype,
     )
+    return channels_last_on_cpu(extractor)
 
 
 def _read_pca(path: str | Path) -> dict[str, Tensor]:

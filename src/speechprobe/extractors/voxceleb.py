@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechprobe.extractors.channels import channels_last_on_cpu
 from speechprobe.extractors.checkpoints import load_exactly, read_tensors
 from speechprobe.extractors.masked import MaskedExtractor
 from speechprobe.extractors.mel import MelSpectrogram
@@ -130,7 +131,7 @@ def load_voxceleb_trainer(
         network = chosen.network(len(state["fc.weight"]) if "fc.weight" in state else 512).eval()
     if not untrained:
         load_exactly(network, state, str(checkpoint))
-    return _VoxCelebExtractor(
+    extractor = _VoxCelebExtractor(
         network,
         chosen,
         layers=chosen.layers if layers is None else layers,
@@ -138,6 +139,7 @@ def load_voxceleb_trainer(
         device=device,
         dtype=dtype,
     )
+    return channels_last_on_cpu(extractor)
 
 
 class _VoxCelebExtractor(MaskedExtractor):

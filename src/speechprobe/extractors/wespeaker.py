@@ -26,6 +26,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from speechprobe.extractors.channels import channels_last_on_cpu
 from speechprobe.extractors.checkpoints import load_exactly, read_tensors
 from speechprobe.extractors.hub import REPOSITORY, fetch
 from speechprobe.extractors.layout import Layout, with_arithmetic
@@ -151,13 +152,14 @@ def _of_ours(
     with local_seed(0):
         network = kind.network(**arguments(config, kind, frontend.n_mels)).eval()
     _load_weights(network, weights)
-    return _WeSpeakerExtractor(
+    extractor = _WeSpeakerExtractor(
         network,
         frontend=frontend,
         normalise=normalise,
         layers=_present(network, kind.layers) if layers is None else layers,
         **settings,
     )
+    return channels_last_on_cpu(extractor)
 
 
 def _of_the_package(

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from speechprobe.extractors.audioset import LogMelPatches, PatchExtractor
+from speechprobe.extractors.channels import channels_last_on_cpu
 from speechprobe.extractors.checkpoints import load_exactly, read_tensors
 from speechprobe.extractors.nets.yamnet import YAMNet
 from speechprobe.extractors.untrained import local_seed
@@ -84,7 +85,7 @@ def load_yamnet(
         network = YAMNet().eval()
     if not untrained:
         load_exactly(network, state, str(checkpoint))
-    return PatchExtractor(
+    extractor = PatchExtractor(
         network,
         LogMelPatches(0.001, hop_seconds=hop_seconds, keep_end=True),
         layers=LAYERS if layers is None else layers,
@@ -92,3 +93,4 @@ def load_yamnet(
         device=device,
         dtype=dtype,
     )
+    return channels_last_on_cpu(extractor)

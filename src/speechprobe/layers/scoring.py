@@ -12,7 +12,7 @@ import numpy as np
 from speechprobe.layers.fits import ByFold, Outcome, Plan
 from speechprobe.layers.records import SHUFFLED, LayerScore
 from speechprobe.layers.target import Measure
-from speechprobe.metrics.uncertainty import group_resamples, percentile_interval, unchecked
+from speechprobe.metrics.uncertainty import percentile_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -217,17 +217,15 @@ def resampled(
     found = {each: np.full(N_RESAMPLES, np.nan) for each in series}
     if len(np.unique(groups)) < 2:
         return found
-    by_key: dict[int, list[Measure]] = {}
+    by_measure: dict[Measure, list[int]] = {}
     for measure, key in found:
-        by_key.setdefault(key, []).append(measure)
-    with unchecked():  # the input is checked by now
-        draws = group_resamples(groups, n_resamples=N_RESAMPLES, seed=0)
-        for number, rows in enumerate(draws):
-            drawn_truth = truth[rows]
-            for key, measures in by_key.items():
-                drawn = [test[rows] for test in joined[key]]
-                for measure in measures:
-                    found[measure, key][number] = measure.of_resample(drawn_truth, drawn)
+        by_measure.setdefault(measure, []).append(key)
+    for measure, keys in by_measure.items():
+        tests = [test for key in keys for test in joined[key]]
+        drawn = measure.of_resamples(truth, tests, groups, N_RESAMPLES)
+        ends = np.cumsum([len(joined[key]) for key in keys])
+        for key, scores in zip(keys, np.split(drawn, ends[:-1]), strict=True):
+            found[measure, key] = scores.mean(0)
     return found
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import is_classifier, is_regressor
 
 from speechprobe.datasets.splits import Split
-from speechprobe.metrics.uncertainty import score_or_nan
+from speechprobe.metrics.uncertainty import resampled_scores, score_or_nan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -224,13 +224,20 @@ class Measure:
     def of(self, truth: NDArray[Any], predictions: Sequence[NDArray[Any]]) -> float:
         """Return the mean over seeds; NaN where the metric does not exist."""
         with warnings.catch_warnings():
-            # A metric may warn of a class that a resample or a shuffle lacks.
+            # A metric may warn of a class that a shuffle lacks.
             warnings.simplefilter("ignore")
-            return self.of_resample(truth, predictions)
+            return float(np.mean([score_or_nan(self._call, truth, each) for each in predictions]))
 
-    def of_resample(self, truth: NDArray[Any], predictions: Sequence[NDArray[Any]]) -> float:
-        """Return the same where warnings are silenced already, which costs time."""
-        return float(np.mean([score_or_nan(self._call, truth, each) for each in predictions]))
+    def of_resamples(
+        self,
+        truth: NDArray[Any],
+        predictions: Sequence[NDArray[Any]],
+        groups: NDArray[np.intp],
+        n_resamples: int,
+    ) -> NDArray[np.float64]:
+        """Return the scores of resamples of the groups, (n_predictions, n_resamples)."""
+        metric = self.metric if self._classes is None else self._call
+        return resampled_scores(metric, truth, predictions, groups, n_resamples=n_resamples, seed=0)
 
 
 def measures_of(metrics: Metric | Sequence[Metric], target: Target) -> list[Measure]:

@@ -14,7 +14,7 @@ Davison, Hinkley: "Bootstrap methods and their application", 1997, section 3.8.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import numpy as np
 import sklearn
 
 from speechprobe.metrics._check import FEW_GROUPS, group_codes, pairs, require_share
+from speechprobe.metrics.by_group import by_group, weights_of_draws
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -83,14 +84,47 @@ def bootstrap_interval(
     require_confidence(confidence)
     codes = np.arange(len(a)) if groups is None else group_codes(groups, len(a))
     metric(a, b)  # says what is wrong with the items, where no resample could have a score
-    with unchecked():
-        scores = np.array([
-            score_or_nan(metric, a[rows], b[rows])
-            for rows in group_resamples(codes, n_resamples=n_resamples, seed=seed)
-        ])  # fmt: skip
+    scores = resampled_scores(metric, a, [b], codes, n_resamples=n_resamples, seed=seed)[0]
     interval = percentile_interval(scores, confidence)
     _warn(int(codes.max()) + 1, scores, interval)
     return interval
+
+
+def resampled_scores(
+    metric: Callable[[Any, Any], float],
+    truth: NDArray[Any],
+    predictions: Sequence[NDArray[Any]],
+    groups: NDArray[np.intp],
+    *,
+    n_resamples: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Return the scores of all resamples, (n_predictions, n_resamples), NaN where there is none.
+
+    Parameters
+    ----------
+    metric
+        Function (truth, prediction) -> float.
+    truth, predictions
+        Shape (n_items,) each, checked already.
+    groups
+        Code of each item's group, (n_items,).
+    n_resamples, seed
+        As in `group_resamples`.
+    """
+    n_groups = _n_groups(groups, n_resamples)
+    with unchecked():
+        sums = [by_group(metric, truth, each, groups) for each in predictions]
+        known = [each for each in sums if each is not None]
+        if len(known) == len(predictions):
+            drawn = weights_of_draws(n_groups, n_resamples, np.random.default_rng(seed))
+            blocks = [np.stack([each.scores(weights) for each in known]) for weights in drawn]
+            return np.concatenate(blocks, axis=1)
+        draws = group_resamples(groups, n_resamples=n_resamples, seed=seed)
+        return np.array([
+            [score_or_nan(metric, truth[rows], each[rows]) for each in predictions]
+            for rows in draws
+        ]).T  # fmt: skip
 
 
 def group_resamples(
@@ -118,16 +152,21 @@ def group_resamples(
     [[0, 1, 2], [2, 2]]
     """
     codes = group_codes(groups, len(np.asarray(groups)))
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
-    n_groups = int(codes.max()) + 1
-    if n_groups < 2:
-        raise ValueError("an interval needs at least two groups; with one, nothing can be said")
+    n_groups = _n_groups(codes, n_resamples)
     members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
     generator = np.random.default_rng(seed)
     for _ in range(n_resamples):
         drawn = generator.integers(n_groups, size=n_groups)
         yield np.concatenate([members[group] for group in drawn])
+
+
+def _n_groups(codes: NDArray[np.intp], n_resamples: int) -> int:
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
+    n_groups = int(codes.max()) + 1
+    if n_groups < 2:
+        raise ValueError("an interval needs at least two groups; with one, nothing can be said")
+    return n_groups
 
 
 def percentile_interval(scores: NDArray[np.float64], confidence: float) -> tuple[float, float]:

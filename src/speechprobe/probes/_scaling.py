@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 LEAST_BOUND = 10.0
+ROWS_AT_ONCE = 1 << 16  # else scikit-learn holds the features three times over
 
 
 def bound_of(n_items: int) -> float:
@@ -40,8 +41,30 @@ class BoundedScaler(StandardScaler):
     (7142857.0, 10.0)
     """
 
+    def fit(
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+    ) -> BoundedScaler:
+        """Take mean and deviation of features (n_items, n_dims), in float64, by parts."""
+        if sample_weight is not None or not isinstance(X, np.ndarray):
+            super().fit(X, y, sample_weight)
+            return self
+        self._reset()
+        for start in range(0, len(X), ROWS_AT_ONCE):
+            self.partial_fit(X[start : start + ROWS_AT_ONCE].astype(np.float64, copy=False))
+        return self
+
     def transform(self, X: ArrayLike, copy: bool | None = None) -> NDArray[Any]:
         """Return features (n_items, n_dims) in standard deviations, within the bound."""
         scaled: NDArray[Any] = super().transform(X, copy=copy)
+        return self._bounded(scaled)
+
+    def transform_part(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the same of rows that have been checked, in float64 whatever they are in."""
+        scaled: NDArray[np.float64] = X.astype(np.float64)
+        scaled -= self.mean_
+        scaled /= self.scale_
+        return self._bounded(scaled)
+
+    def _bounded(self, scaled: NDArray[Any]) -> NDArray[Any]:
         bound = bound_of(int(np.max(self.n_samples_seen_)))
         return np.clip(scaled, -bound, bound, out=scaled)

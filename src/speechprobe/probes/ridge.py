@@ -10,7 +10,7 @@ pipeline; the weights and the intercept are those that fitting without them woul
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 5, 16))
 SELECTIONS = (None, "loo", "groups")
 ROWS_AT_ONCE = 1024  # of the left vectors, so that they stay in a core's cache
+# Features that take more in float64 are standardised by parts, as often as they are needed.
+MOST_BYTES, PART = 128 << 20, 4096
+_KEPT = [np.float64, np.float32]  # types that are kept until they are standardised
 
 
 class RidgeProbe(Savable, MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -103,12 +106,13 @@ class RidgeProbe(Savable, MultiOutputMixin, RegressorMixin, BaseEstimator):
             has no group.
         """
         X, y = checked_pair(
-            self, X, y, dtype=np.float64, y_numeric=True, multi_output=True, ensure_min_samples=2
+            self, X, y, dtype=_KEPT, y_numeric=True, multi_output=True, ensure_min_samples=2
         )
         targets = y.astype(np.float64).reshape(len(y), -1)
         blocks = self._blocks(groups, len(X))
         self._scaler = BoundedScaler().fit(X)
-        found = _solve(self._scaler.transform(X), targets, self._penalties(), blocks)
+        scaled = _Standardised(X, self._scaler)
+        found = _solve(scaled, targets, self._penalties(), blocks)
         alpha, errors, weights, centre = found
         single = y.ndim == 1
         self.alpha_ = float(alpha[0]) if single else alpha
@@ -119,9 +123,10 @@ class RidgeProbe(Savable, MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> Floats:
         """Predict the target of features (n_items, n_dims)."""
-        X = checked(self, X, dtype=np.float64)
-        predicted: Floats = self._scaler.transform(X) @ self.coef_.T + self.intercept_
-        return predicted
+        scaled = _Standardised(checked(self, X, dtype=_KEPT), self._scaler)
+        predicted = np.concatenate([part @ self.coef_.T for _, part in scaled.parts()])
+        predicted += self.intercept_
+        return np.asarray(predicted)
 
     def fit_predict_many(self, features: NDArray[Any], jobs: Sequence[Job]) -> list[Floats]:
         """Return the predictions of every job; jobs on the same rows share one decomposition."""
@@ -166,8 +171,46 @@ class RidgeProbe(Savable, MultiOutputMixin, RegressorMixin, BaseEstimator):
         return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
 
 
+class _Standardised:
+    """Features (n_items, n_dims) in standard deviations and in float64.
+
+    What would be large is made anew for the rows asked for.
+    """
+
+    def __init__(self, X: NDArray[Any], scaler: BoundedScaler) -> None:
+        self._X, self._scaler = X, scaler
+        self.shape = X.shape
+        is_small = X.size * np.dtype(np.float64).itemsize <= MOST_BYTES
+        self._made = scaler.transform_part(X) if is_small else None
+
+    def __getitem__(self, rows: slice) -> Floats:
+        if self._made is not None:
+            return self._made[rows]
+        return self._scaler.transform_part(self._X[rows])
+
+    def gram(self) -> Floats:
+        """Return X.T @ X."""
+        return np.asarray(sum(part.T @ part for _, part in self.parts()))
+
+    def outer(self) -> Floats:
+        """Return X @ X.T."""
+        made = self[:]
+        return np.asarray(made @ made.T)
+
+    def transposed(self, values: Floats) -> Floats:
+        """Return X.T @ values (n_items, n_targets)."""
+        return np.asarray(sum(part.T @ values[rows] for rows, part in self.parts()))
+
+    def parts(self) -> Iterator[tuple[slice, Floats]]:
+        """Yield all rows in order, with where they stand."""
+        size = self.shape[0] if self._made is not None else PART
+        for start in range(0, self.shape[0], size):
+            rows = slice(start, start + size)
+            yield rows, self[rows]
+
+
 def _solve(
-    X: Floats, targets: Floats, alphas: Floats, blocks: list[NDArray[np.intp]] | None
+    X: _Standardised, targets: Floats, alphas: Floats, blocks: list[NDArray[np.intp]] | None
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return the penalty of each target, all errors, the weights (n_dims, n_targets), the means."""
     centre = targets.mean(axis=0)
@@ -195,10 +238,10 @@ class _LeftVectors:
         Squared singular values.
     """
 
-    def __init__(self, X: Floats) -> None:
+    def __init__(self, X: _Standardised) -> None:
         self._X = X
         self._is_tall = X.shape[1] < X.shape[0]
-        power, axes = np.linalg.eigh(X.T @ X if self._is_tall else X @ X.T)
+        power, axes = np.linalg.eigh(X.gram() if self._is_tall else X.outer())
         kept = power > power[-1] * max(X.shape) * np.finfo(np.float64).eps
         self.power = power[kept]
         # Of tall features, what takes them to their left vectors; else the left vectors themselves.
@@ -210,13 +253,13 @@ class _LeftVectors:
 
     def transposed(self, values: Floats) -> Floats:
         """Return left.T @ values."""
-        return np.asarray(self._axes.T @ (self._X.T @ values if self._is_tall else values))
+        return np.asarray(self._axes.T @ (self._X.transposed(values) if self._is_tall else values))
 
     def weights(self, values: Floats) -> Floats:
         """Return X.T @ left @ values."""
         if self._is_tall:
             return np.asarray(self._axes @ (self.power[:, None] * values))
-        return np.asarray(self._X.T @ (self._axes @ values))
+        return self._X.transposed(self._axes @ values)
 
 
 def _errors_without_items(

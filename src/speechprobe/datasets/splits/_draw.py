@@ -226,9 +226,9 @@ def _fold(tests: list[Rows], k: int, table: pd.DataFrame, groups: str | None) ->
     # With two folds there is no third part to validate on.
     after = (k + 1) % len(tests)
     validation = tests[after] if len(tests) > 2 else np.empty(0, dtype=np.intp)
-    used = np.concatenate([tests[k], validation])
-    train = np.setdiff1d(np.arange(len(table)), used)
-    return check(Split(train, validation, tests[k]), table, groups=groups)
+    is_left = np.ones(len(table), dtype=bool)
+    is_left[tests[k]] = is_left[validation] = False
+    return check(Split(np.flatnonzero(is_left), validation, tests[k]), table, groups=groups)
 
 
 def leave_one_group_out(table: pd.DataFrame, *, groups: str = "speaker") -> list[Split]:

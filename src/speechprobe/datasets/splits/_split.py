@@ -188,7 +188,7 @@ def _as_rows(part: Any, name: str, n_rows: int) -> Rows:
             f"the {name} part of the split has rows {rows.min()} to {rows.max()}, the table has "
             f"rows 0 to {n_rows - 1}"
         )
-    if len(np.unique(rows)) < len(rows):
+    if rows.size and np.bincount(rows).max() > 1:
         raise ValueError(f"the {name} part of the split has a row twice")
     return rows.astype(np.intp, copy=False)
 
