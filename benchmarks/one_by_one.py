@@ -38,7 +38,7 @@ from torch import nn
 
 import speechprobe as sp
 from benchmarks.extraction import argument, bare, calls_of, given_folder, simam, speech
-from benchmarks.timing import NAN, Row, alone, clock, in_turns, run
+from benchmarks.timing import NAN, Row, alone, clock, in_turns, peak_mib, run
 from speechprobe import audio, pooling
 from speechprobe.extractors.wespeaker_package import build
 
@@ -125,15 +125,6 @@ def difference(features: sp.Features, theirs: Layers) -> float:
         for layer, rows in theirs.items()
     ]
     return float(np.max(distances))
-
-
-def peak_mib() -> float:
-    """Return the most memory that this process has held, in MiB.
-
-    `resource.getrusage` would tell that of the process which started this one, if it is more.
-    """
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) / 2**10
 
 
 def growth(way: str, paths: Sequence[str]) -> float:

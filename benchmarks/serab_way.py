@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 import speechprobe as sp
 from benchmarks.extraction import argument, given_folder, speech
-from benchmarks.one_by_one import MEMORY_RETURNED, peak_mib
-from benchmarks.timing import Row, alone, clock, in_turns, run
+from benchmarks.one_by_one import MEMORY_RETURNED
+from benchmarks.timing import Row, alone, clock, in_turns, peak_mib, run
 from speechprobe import audio
 from speechprobe.protocols._serab.reading import ReadAsIn2021
 

@@ -168,10 +168,10 @@ def _runs(
 
 
 def peak_mib() -> float:
-    """Return the most memory that this process has held, in MiB."""
-    import resource
+    """Return the most memory that this process has held, in MiB; NaN where nothing tells."""
+    from speechprobe.features.cost import peak_memory
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return (peak_memory() or NAN) / 2**20
 
 
 def alone(call: str, *, threads: int | None = None) -> Any:

@@ -16,6 +16,7 @@ from speechprobe._files import hide_progress
 from speechprobe.audio import Header, read_header
 
 _KIND = "header 1"  # of what the cache holds; to be counted up when `Header` changes
+_BLOCK = 16_384  # files whose headers are held at once
 _AT_ONCE = 1024  # files in the hands of the threads, which an interrupt waits for
 T = TypeVar("T")
 
@@ -40,21 +41,37 @@ def read_headers(
     headers
         One `Header` or one exception for each path, in the order given.
     """
+    return list(headers_of(paths, progress=progress))
+
+
+def headers_of(
+    paths: Sequence[str | Path], *, progress: bool = True
+) -> Iterator[Header | OSError | ValueError]:
+    """Yield what `read_headers` returns, which for very many files is not held at once."""
+    hidden = hide_progress(progress and len(paths) > 1000)
+    with (
+        tqdm(desc="headers", total=len(paths), unit="file", disable=hidden, delay=1.0) as bar,
+        _cache.Keeping(_KIND) as keeping,
+    ):
+        for start in range(0, len(paths), _BLOCK):
+            block = paths[start : start + _BLOCK]
+            yield from _block(block, keeping, bar)
+
+
+def _block(
+    paths: Sequence[str | Path], keeping: _cache.Keeping, bar: tqdm[Any]
+) -> list[Header | OSError | ValueError]:
     stamps = [each for chunk in _in_threads(_cache.stamp, paths) for each in chunk]
     headers = _known(stamps)
     unread = [row for row, header in enumerate(headers) if header is None]
-    hidden = hide_progress(progress and len(unread) > 1000)
-    with (
-        tqdm(desc="headers", total=len(unread), unit="file", disable=hidden) as bar,
-        _cache.Keeping(_KIND) as keeping,
-    ):
-        chunks = _in_threads(read_header, [paths[row] for row in unread])
-        for row, header in zip(unread, itertools.chain.from_iterable(chunks), strict=True):
-            headers[row] = header
-            stamp = stamps[row]
-            if isinstance(stamp, tuple) and isinstance(header, Header):
-                keeping.add(stamp, " ".join(str(int(fact)) for fact in astuple(header)))
-            bar.update()
+    bar.update(len(paths) - len(unread))
+    chunks = _in_threads(read_header, [paths[row] for row in unread])
+    for row, header in zip(unread, itertools.chain.from_iterable(chunks), strict=True):
+        headers[row] = header
+        stamp = stamps[row]
+        if isinstance(stamp, tuple) and isinstance(header, Header):
+            keeping.add(stamp, " ".join(str(int(fact)) for fact in astuple(header)))
+        bar.update()
     return headers
 
 

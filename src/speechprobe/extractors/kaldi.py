@@ -143,10 +143,10 @@ class KaldiFbank(SpectralFrontEnd):
         )  # fmt: skip
         # In the order of the reference: in silent bands the rounding is all there is.
         centred = frames - frames.mean(-1, keepdim=True)
-        before = torch.cat([centred[..., :1], centred[..., :-1]], -1)
-        shaped = (centred - self.preemphasis * before) * window
+        before = torch.cat([centred[..., :1], centred[..., :-1]], -1).mul_(self.preemphasis)
+        shaped = (centred - before).mul_(window)
         bands = power(torch.fft.rfft(shaped, n_fft)) @ filters
-        return bands.clamp_min(_FLOOR).log() if self.use_log else bands
+        return bands.clamp_min_(_FLOOR).log_() if self.use_log else bands
 
 
 def _whole(samples: float) -> int:

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
     from speechprobe.pooling import Pooling
 
-# Frames that are worked on at once: on a CPU what stays in a core's cache, on a device what bounds
-# the memory of an hour of sound.
-_FRAMES_AT_ONCE = {"cpu": 512}
+# Frames that are worked on at once: on a CPU what stays in a core's cache, and below the size from
+# which the C library asks the system for memory each time; on a device what bounds the memory of an
+# hour of sound.
+_FRAMES_AT_ONCE = {"cpu": 256}
 _FRAMES_AT_ONCE_ON_DEVICES = 1 << 16
 
 
@@ -194,8 +195,7 @@ def in_parts(frames: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
 
 def power(spectrum: Tensor) -> Tensor:
     """Return the squared magnitude of complex numbers."""
-    squares = torch.view_as_real(spectrum).square()
-    return squares[..., 0] + squares[..., 1]
+    return spectrum.real.square() + spectrum.imag.square()
 
 
 @contextlib.contextmanager

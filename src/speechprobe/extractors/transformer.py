@@ -181,6 +181,13 @@ class TransformerExtractor(ModuleExtractor):
     def _may_batch(self) -> bool:
         return True  # tested for every family: each signal is normalised over itself
 
+    def _may_pad(self) -> bool:
+        if isinstance(self._front, Window) and self.padding != "never":
+            # Any signal is filled up to the same window, alone and in a batch: nothing to measure.
+            self.padding_error = dict.fromkeys(self._layouts, 0.0)
+            return True
+        return super()._may_pad()
+
     def _forward(self, inputs: Any) -> None:
         # Some versions of the library draw for LayerDrop in eval mode, too.
         with torch.random.fork_rng(devices=[]):

@@ -162,7 +162,9 @@ def _outcome(
     corpus: Corpus, done: Mapping[str, float], failures: Sequence[tuple[Source, Exception]]
 ) -> tuple[pd.DataFrame, tuple[Failure, ...]]:
     listed = tuple(Failure(source.path, str(error)) for source, error in failures)
-    items = corpus.table[corpus.table.index.isin(list(done))]
+    table = corpus.table
+    is_done = np.fromiter((key in done for key in table.index), dtype=bool, count=len(table))
+    items = table[is_done]
     if items.empty:
         first = f", first: {listed[0].error}" if listed else ""
         raise ValueError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechprobe import _fingerprint, audio, engines, pooling
-from speechprobe._headers import read_headers
+from speechprobe._headers import headers_of
 from speechprobe.engines import Source
 from speechprobe.extractors.base import Extractor, select_layers
 from speechprobe.store.shards import Rows
@@ -69,12 +69,11 @@ class Run:
         told = {"corpus": corpus, "versions": _fingerprint.versions()}
         return told | run_facts(self.extractor)
 
-    def usable(self, utterances: Sequence[tuple[str, str]]) -> list[Source]:
+    def usable(self, ids: Sequence[str], paths: Sequence[str]) -> list[Source]:
         """Return those whose header is sound; the others fail now, before anything runs."""
-        headers = read_headers([path for _, path in utterances])
         sources: list[Source] = []
         suspects: list[Source] = []
-        for (key, path), header in zip(utterances, headers, strict=True):
+        for key, path, header in zip(ids, paths, headers_of(paths), strict=True):
             duration = header.duration if isinstance(header, audio.Header) else 0.0
             source = Source(key, path, duration)
             problem = self._problem(source, header)
@@ -85,7 +84,7 @@ class Run:
                 suspects += [source] if getattr(header, "may_hold_nan", False) else []
         if self.strict:
             self._read_through(suspects)
-        self._raise_if_strict(len(utterances))
+        self._raise_if_strict(len(ids))
         return sources
 
     def _problem(self, source: Source, header: audio.Header | Exception) -> Exception | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,11 +44,12 @@ class Utterances:
         self.identity: dict[str, Any] = {}
         self._corpus = corpus
 
-    def pending(self, done: Mapping[str, float]) -> list[tuple[str, str]]:
-        """Return id and path of what is still to be run."""
-        paths = map(str, self._corpus.column("path"))
-        pairs = zip(self._corpus.table.index, paths, strict=True)
-        return [(key, path) for key, path in pairs if key not in done]
+    def pending(self, done: Mapping[str, float]) -> tuple[list[str], list[str]]:
+        """Return ids and paths of what is still to be run."""
+        ids = self._corpus.table.index.tolist()
+        is_left = np.fromiter((key not in done for key in ids), dtype=bool, count=len(ids))
+        paths = self._corpus.column("path")[is_left]
+        return list(itertools.compress(ids, is_left)), [str(path) for path in paths]
 
     def check(self, utterance: str, duration: float) -> None:
         """Raise ValueError if an utterance of some seconds cannot be pooled."""
@@ -124,8 +126,8 @@ class SpansOfUtterances(Utterances):
                 )
         self._set_pool()
 
-    def pending(self, done: Mapping[str, float]) -> list[tuple[str, str]]:
-        """Return id and path of the utterances that have a span still to be pooled."""
+    def pending(self, done: Mapping[str, float]) -> tuple[list[str], list[str]]:
+        """Return ids and paths of the utterances that have a span still to be pooled."""
         ids, paths = self._corpus.table.index.tolist(), self._corpus.column("path")
         left = {
             utterance: [row for row in rows if ids[row] not in done]
@@ -133,7 +135,7 @@ class SpansOfUtterances(Utterances):
         }
         self._rows = {utterance: rows for utterance, rows in left.items() if rows}
         self._set_pool()
-        return [(utterance, str(paths[rows[0]])) for utterance, rows in self._rows.items()]
+        return list(self._rows), [str(paths[rows[0]]) for rows in self._rows.values()]
 
     def part(self, sources: Sequence[Source]) -> Part:
         """Return what is needed to make rows of the spans of some utterances."""
