@@ -48,12 +48,12 @@ Signals = Sequence[NDArray[np.float32]]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def simam(device: str, max_frames: int | None = None) -> Any:
+def simam(device: str, max_frames: int | None = None, dtype: torch.dtype | None = None) -> Any:
     """SimAM-ResNet34 with its filter bank."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.yaml").write_text("model: SimAM_ResNet34_ASP\n", encoding="utf-8")
         return sp.extractors.load_wespeaker(
-            folder, untrained=True, max_frames=max_frames, device=device
+            folder, untrained=True, max_frames=max_frames, device=device, dtype=dtype
         )
 
 
