@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 LEAST_BOUND = 10.0
-ROWS_AT_ONCE = 1 << 16  # else scikit-learn holds the features three times over
+VALUES_AT_ONCE = 1 << 21  # else scikit-learn holds the features three times over
 
 
 def bound_of(n_items: int) -> float:
@@ -49,8 +49,9 @@ class BoundedScaler(StandardScaler):
             super().fit(X, y, sample_weight)
             return self
         self._reset()
-        for start in range(0, len(X), ROWS_AT_ONCE):
-            self.partial_fit(X[start : start + ROWS_AT_ONCE].astype(np.float64, copy=False))
+        n_rows = max(1, VALUES_AT_ONCE // max(1, X[:1].size))
+        for start in range(0, max(1, len(X)), n_rows):
+            self.partial_fit(X[start : start + n_rows].astype(np.float64, copy=False))
         return self
 
     def transform(self, X: ArrayLike, copy: bool | None = None) -> NDArray[Any]:
