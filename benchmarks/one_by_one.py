@@ -51,9 +51,8 @@ WAYS = ("ours", "after each file", "at the end")
 MEMORY_RETURNED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
 Layers = dict[str, NDArray[np.floating]]
 WHY = (
-    "Median of five runs in turns. Missed on a CPU, as the network alone takes nine tenths of"
-    " the script's time and its convolutions 85 % of that; without loss of precision nothing "
-    "is left to save but the script's copies."
+    "Median of five runs in turns. Missed on a CPU in single precision, as the network alone takes "
+    "nine tenths of the script's time and its convolutions 75 % of that."
 )
 
 

@@ -5,8 +5,9 @@
 Their way is written from its description: all sounds are read and held as int64, then one after the
 other is brought to 16 kHz by resampy (numba) with the filter of its version 0.2.2, made a log-mel
 spectrogram by torchaudio, standardised with the corpus's two constants and embedded. The filter's
-table is made once, and the network keeps torch's own layout of weights. The sounds are those of LibriSpeech test-other brought to 48 kHz, 16 bits; noise
-without a folder. `FILE` is BYOL-S of 512 dimensions; random weights without it.
+table is made once, and the network keeps torch's own layout of weights. The sounds are those of
+LibriSpeech test-other brought to 48 kHz, 16 bits; noise without a folder. `FILE` is BYOL-S of 512
+dimensions; random weights without it.
 
 Ours is `extract`, once with the reading of 2021 (that of `protocols`, the same resampler), whose
 vectors are theirs to 1e-4, and once as it comes, with the resampler of `audio.read`, whose vectors

@@ -154,20 +154,20 @@ def view(values: ArrayLike, name: str) -> View:
     return found
 
 
-def centre(X: View) -> tuple[View, View, NDArray[np.bool_]]:
-    """Return the mean (n_dims,), the centred view, and which dimensions vary.
+def centre(X: View) -> tuple[View, View, View]:
+    """Return the mean (n_dims,), the centred view, and the standard deviation (n_dims,).
 
-    Those that do vary by more than the rounding of their mean.
+    It is 0 for dimensions that vary by no more than the rounding of their mean.
     """
     mean = X.mean(axis=0)
     centred = X - mean
     spread = np.sqrt(np.einsum("ij,ij->j", centred, centred) / len(X))
-    return mean, centred, spread > 1e-12 * np.abs(mean)
+    return mean, centred, np.where(spread > 1e-12 * np.abs(mean), spread, 0.0)
 
 
 def varying(X: View) -> NDArray[np.bool_]:
     """Say which dimensions vary."""
-    return centre(X)[2]
+    return centre(X)[2] > 0
 
 
 def squared_distances(X: View, rows: slice) -> NDArray[np.float64]:

@@ -105,7 +105,7 @@ def test_the_refined_solution_is_that_of_whitening(condition, monkeypatch):
 def test_a_well_conditioned_label_takes_the_refined_solution():
     X = np.random.default_rng(3).normal(size=(1600, 150))
     centred = X - X.mean(0)
-    assert _canonical._label_solution(centred, centred[:, 0]) is not None
+    assert _canonical._label_solution(centred, centred.std(axis=0), centred[:, 0]) is not None
 
 
 def test_planted_correlations_are_found():

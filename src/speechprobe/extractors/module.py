@@ -21,7 +21,11 @@ from torch import Tensor, nn
 from speechprobe import _fingerprint, pooling
 from speechprobe.extractors.base import check_signals
 from speechprobe.extractors.batching import BatchedNetwork
-from speechprobe.extractors.channels import lay_channels_last
+from speechprobe.extractors.channels import (
+    is_map_channels_last,
+    lay_channels_last,
+    mean_of_maps,
+)
 from speechprobe.extractors.compiling import compiled_forwards
 from speechprobe.extractors.describe import table_of_layers
 from speechprobe.extractors.memory import Fitting
@@ -295,9 +299,16 @@ class ModuleExtractor(BatchedNetwork):
         sums: dict[str, Tensor] = {}
 
         def reduce(layer: str, output: Tensor) -> Any:
-            frames = layouts[layer].frames(output, len(chosen))
+            layout, own = layouts[layer], pooling.bind(pool, rows, rates[layer])
+            if own is pooling.mean and is_map_channels_last(output, layout):
+                extent = output.shape[layout.time_axis or 0]
+                lengths = torch.tensor(self._lengths(layer, extent, samples))
+                vectors = mean_of_maps(output, layout, lengths)
+                if self.dtype is not None:
+                    sums[layer] = vectors.sum(1)
+                return vectors
+            frames = layout.frames(output, len(chosen))
             lengths = torch.tensor(self._lengths(layer, frames.shape[1], samples))
-            own = pooling.bind(pool, rows, rates[layer])
             vectors = kept(own(frames, lengths), frames)
             if self.dtype is not None:
                 means = vectors if own is pooling.mean else pooling.mean(frames, lengths)

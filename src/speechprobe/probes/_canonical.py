@@ -62,8 +62,9 @@ class Directions(NamedTuple):
 
 def directions(X: Matrix, Y: Matrix, cut: Cut, n_components: int | None = None) -> Directions:
     """Return the canonical directions of two views; dimensions without variance have no weight."""
-    x_mean, centred_x, x_kept = centre(X)
-    y_mean, centred_y, y_kept = centre(Y)
+    x_mean, centred_x, x_spread = centre(X)
+    y_mean, centred_y, y_spread = centre(Y)
+    x_kept, y_kept = x_spread > 0, y_spread > 0
     if not (x_kept.all() and y_kept.all()):
         found = directions(X[:, x_kept], Y[:, y_kept], cut, n_components)
         return Directions(
@@ -73,7 +74,7 @@ def directions(X: Matrix, Y: Matrix, cut: Cut, n_components: int | None = None) 
             y_mean,
             _spread(found.y_weights, y_kept),
         )
-    x_weights, values, y_weights = _solution(centred_x, centred_y, cut, n_components)
+    x_weights, values, y_weights = _solution(centred_x, x_spread, centred_y, cut, n_components)
     # A direction and its opposite are one: the largest weight of X is made positive.
     signs = np.sign(x_weights[np.abs(x_weights).argmax(axis=0), np.arange(len(values))])
     x_weights, y_weights = x_weights * signs, y_weights * signs
@@ -124,11 +125,11 @@ def columns_correlate(a: Matrix, b: Matrix) -> Matrix:
 
 
 def _solution(
-    centred_x: Matrix, centred_y: Matrix, cut: Cut, n_components: int | None
+    centred_x: Matrix, x_spread: Matrix, centred_y: Matrix, cut: Cut, n_components: int | None
 ) -> tuple[Matrix, Matrix, Matrix]:
     """Return weights of x, singular values, and weights of y, of the leading components."""
     if centred_y.shape[1] == 1 and len(centred_x) > centred_x.shape[1] >= WIDE and not cut.ridge:
-        found = _label_solution(centred_x, centred_y[:, 0])
+        found = _label_solution(centred_x, x_spread, centred_y[:, 0])
         if found is not None:
             return found
     x, y = whitening(centred_x, cut), whitening(centred_y, cut)
@@ -137,11 +138,13 @@ def _solution(
     return x.of(left[:, kept]), values[kept], y.of(right[kept].T)
 
 
-def _label_solution(centred: Matrix, label: Matrix) -> tuple[Matrix, Matrix, Matrix] | None:
+def _label_solution(
+    centred: Matrix, spread: Matrix, label: Matrix
+) -> tuple[Matrix, Matrix, Matrix] | None:
     """Return the same for a label (n_items,); None where single precision is no guide."""
-    scale = np.sqrt(np.einsum("ij,ij->j", centred, centred))
+    scale = spread * np.sqrt(len(centred))
     single = np.empty(centred.shape, dtype=np.float32)
-    np.divide(centred, scale, out=single, casting="same_kind")
+    np.multiply(centred, 1 / scale, out=single, casting="same_kind")
     factor = well_conditioned_factor(single.T @ single, WELL_CONDITIONED_IN_SINGLE)
     if factor is None:
         return None

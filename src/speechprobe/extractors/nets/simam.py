@@ -50,9 +50,9 @@ class SimAMBlock(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return (B, n_out, F', T') of (B, n_in, F, T)."""
         after = self.after(lengths)
-        y = torch.relu(self.bn1(self.conv1(mask(x, lengths))))
+        y = torch.relu_(self.bn1(self.conv1(mask(x, lengths))))
         y = self.bn2(self.conv2(mask(y, after)))
-        return torch.relu(simam(y, after) + self.downsample(x))
+        return torch.relu_(simam(y, after).add_(self.downsample(x)))
 
     def after(self, lengths: Tensor | None) -> Tensor | None:
         """Return the lengths behind the block."""
@@ -77,7 +77,8 @@ def simam(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     mean = mask(x, lengths).sum((-2, -1), keepdim=True) / n
     distance = (x - mean).square()
     variance = mask(distance, lengths).sum((-2, -1), keepdim=True) / (n - 1)
-    return x * torch.sigmoid(distance / (4 * (variance + _LAMBDA)) + 0.5)
+    # In place, for on a CPU new memory costs as much as the arithmetic.
+    return x * (distance / (4 * (variance + _LAMBDA))).add_(0.5).sigmoid_()
 
 
 class ASP(nn.Module):
