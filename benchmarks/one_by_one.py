@@ -9,9 +9,9 @@ The network is SimAM-ResNet34 with one set of random weights: WeSpeaker's own mo
 package is installed, and ours. All sides give the same vectors to 1e-4. Ours is measured as it is,
 after `compile`, whose own time is told and not counted, and in bfloat16, whose vectors differ by
 what its row tells. On a CPU our loaders lay weights channels last; the script's network keeps
-torch's own layout. The limit is the network alone on the
-same features: on a CPU its convolutions are 85 % of a pass, so that at equal work the script's
-copies and its filter bank are all that can be saved.
+torch's own layout. The limit is the network alone on the same features: on a CPU its convolutions
+are about 70 % of a pass, so that at equal work the script's copies and its filter bank are all that
+can be saved.
 
 Memory is the peak of a process of its own above the peak of the network's own passes in the same
 process, after one file without hooks, so that all libraries are loaded. It is what either way holds
@@ -52,7 +52,7 @@ MEMORY_RETURNED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
 Layers = dict[str, NDArray[np.floating]]
 WHY = (
     "Median of five runs in turns. Missed on a CPU in single precision, as the network alone takes "
-    "nine tenths of the script's time and its convolutions 75 % of that."
+    "nine tenths of the script's time and its convolutions about 70 % of that."
 )
 
 

@@ -73,3 +73,30 @@ def test_very_many_classes_and_groups_are_left_to_the_metric_itself(monkeypatch)
     assert by_group(metrics.uar, CLASSES, GUESSES, GROUPS) is None
     found = resampled_scores(metrics.uar, CLASSES, [GUESSES], GROUPS, n_resamples=9, seed=3)
     np.testing.assert_array_equal(found[0], one_by_one(metrics.uar, CLASSES, GUESSES, GROUPS, 9))
+
+
+@pytest.mark.parametrize("metric", [metrics.mae, metrics.r2, metrics.accuracy, metrics.uar])
+@pytest.mark.parametrize("n_groups", [4, 13])
+def test_a_paired_test_is_that_of_the_metric_asked_for_every_draw(monkeypatch, metric, n_groups):
+    generator = np.random.default_rng(1)
+    groups = generator.integers(n_groups, size=120)
+    if metric in (metrics.accuracy, metrics.uar):
+        truth = generator.integers(3, size=120)
+        a, b = (np.where(generator.random(120) < p, truth, 2 - truth) for p in (0.8, 0.6))
+    else:
+        truth = 100 + generator.normal(size=120)
+        a, b = (truth + size * generator.normal(size=120) for size in (0.5, 0.7))
+
+    def asked(truth, prediction):
+        return metric(truth, prediction)
+
+    monkeypatch.setattr(module, "_WEIGHTS_AT_ONCE", 500)
+    found, expected = (
+        metrics.paired_test(truth, a, b, each, groups=groups, n_resamples=100)
+        for each in (metric, asked)
+    )
+    assert found.p_value == expected.p_value
+    assert found.n_swaps == expected.n_swaps
+    assert found.notes == expected.notes
+    for name in ("difference", "low", "high"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-9, abs=1e-12)

@@ -90,6 +90,19 @@ def by_group(
     return None if make is None else make(truth, prediction, groups)
 
 
+def side_by_side(first: ByGroup, second: ByGroup) -> ByGroup:
+    """Return the groups of one prediction with those of another behind them."""
+    ends = None
+    if first.ends is not None and second.ends is not None:
+        ends = np.concatenate([first.ends, second.ends])
+    return ByGroup(np.concatenate([first.sums, second.sums]), first.score, ends)
+
+
+def rows_at_once(n_groups: int) -> int:
+    """Return for how many resamples the weights of the groups are held at once."""
+    return max(1, _WEIGHTS_AT_ONCE // n_groups)
+
+
 def weights_of_draws(
     n_groups: int, n_resamples: int, generator: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
@@ -97,7 +110,7 @@ def weights_of_draws(
 
     They are the draws of `group_resamples` with the same generator.
     """
-    at_once = max(1, _WEIGHTS_AT_ONCE // n_groups)
+    at_once = rows_at_once(n_groups)
     for start in range(0, n_resamples, at_once):
         weights = np.empty((min(at_once, n_resamples - start), n_groups))
         for row in weights:

@@ -23,6 +23,7 @@ sequentially rejective multiple test procedure", Scandinavian Journal of Statist
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechprobe.metrics._check import group_codes, pairs, require_share
+from speechprobe.metrics.by_group import by_group, rows_at_once, side_by_side
 from speechprobe.metrics.cautions import group_cautions
 from speechprobe.metrics.uncertainty import (
-    group_resamples,
     percentile_interval,
+    resampled_scores,
     score_or_nan,
     unchecked,
 )
@@ -141,15 +143,9 @@ def paired_test(
     require_share("confidence", confidence, 0.95)
     codes = np.arange(len(items)) if groups is None else group_codes(groups, len(items))
     scores = [_known(metric, items, side) for side in (a, b)]
-    with unchecked():
-        drawn = np.array([
-            _difference(metric, items[rows], a[rows], b[rows])
-            for rows in group_resamples(codes, n_resamples=n_resamples, seed=seed)
-        ])  # fmt: skip
-        swapped = np.array([
-            _difference(metric, items, np.where(swap, b, a), np.where(swap, a, b))
-            for swap in _swaps(codes, n_resamples, seed)
-        ])  # fmt: skip
+    of_a, of_b = resampled_scores(metric, items, [a, b], codes, n_resamples=n_resamples, seed=seed)
+    drawn = of_a - of_b
+    swapped = _swapped(metric, items, a, b, codes, _swaps(int(codes.max()) + 1, n_resamples, seed))
     # Sums over other items round differently; what is equal but for that is as large.
     rounding = 1e-10 * max(abs(score) for score in scores)
     as_large = ~(np.abs(swapped) < abs(scores[0] - scores[1]) - rounding)
@@ -225,22 +221,44 @@ def _known(metric: Metric, truth: NDArray[Any], prediction: NDArray[Any]) -> flo
     return score
 
 
-def _difference(metric: Metric, truth: Any, a: Any, b: Any) -> float:
-    return score_or_nan(metric, truth, a) - score_or_nan(metric, truth, b)
+def _swapped(
+    metric: Metric,
+    truth: NDArray[Any],
+    a: NDArray[Any],
+    b: NDArray[Any],
+    codes: NDArray[np.intp],
+    swaps: Iterator[NDArray[np.bool_]],
+) -> NDArray[np.float64]:
+    """Return the difference of the scores for each exchange of groups, (n_swaps,)."""
+    with unchecked():
+        sums = [by_group(metric, truth, each, codes) for each in (a, b)]
+        if None in sums:
+            return np.array([
+                score_or_nan(metric, truth, np.where(swap[codes], b, a))
+                - score_or_nan(metric, truth, np.where(swap[codes], a, b))
+                for swap in swaps
+            ])  # fmt: skip
+        both = side_by_side(*(each for each in sums if each is not None))
+        found = []
+        while some := list(itertools.islice(swaps, rows_at_once(len(both.sums)))):
+            swap = np.array(some, dtype=np.float64)
+            found.append(
+                both.scores(np.hstack([1 - swap, swap])) - both.scores(np.hstack([swap, 1 - swap]))
+            )
+        return np.concatenate(found)
 
 
-def _swaps(codes: NDArray[np.intp], n_resamples: int, seed: int) -> Iterator[NDArray[np.bool_]]:
-    """Yield which items to exchange (n_items,), none first; each way once where they are few."""
-    n_groups = int(codes.max()) + 1
+def _swaps(n_groups: int, n_resamples: int, seed: int) -> Iterator[NDArray[np.bool_]]:
+    """Yield which groups to exchange (n_groups,), none first; each way once where they are few."""
     # Exchanging all other groups instead gives the same size of difference, so half are enough.
     if n_groups - 1 < n_resamples.bit_length():
         for number in range(2 ** (n_groups - 1)):
-            yield ((number >> np.arange(n_groups)) % 2 == 1)[codes]
+            yield (number >> np.arange(n_groups)) % 2 == 1
         return
     generator = np.random.default_rng(seed)
-    yield np.zeros(len(codes), dtype=bool)
+    yield np.zeros(n_groups, dtype=bool)
     for _ in range(n_resamples):
-        yield (generator.integers(2, size=n_groups) == 1)[codes]
+        yield generator.integers(2, size=n_groups) == 1
 
 
 def _notes(

@@ -117,14 +117,15 @@ def resampled_scores(
         sums = [by_group(metric, truth, each, groups) for each in predictions]
         known = [each for each in sums if each is not None]
         if len(known) == len(predictions):
-            drawn = weights_of_draws(n_groups, n_resamples, np.random.default_rng(seed))
-            blocks = [np.stack([each.scores(weights) for each in known]) for weights in drawn]
+            draws = weights_of_draws(n_groups, n_resamples, np.random.default_rng(seed))
+            blocks = [np.stack([each.scores(weights) for each in known]) for weights in draws]
             return np.concatenate(blocks, axis=1)
-        draws = group_resamples(groups, n_resamples=n_resamples, seed=seed)
-        return np.array([
-            [score_or_nan(metric, truth[rows], each[rows]) for each in predictions]
-            for rows in draws
-        ]).T  # fmt: skip
+        found = np.empty((len(predictions), n_resamples))
+        resamples = group_resamples(groups, n_resamples=n_resamples, seed=seed)
+        for number, rows in enumerate(resamples):
+            items = truth[rows]
+            found[:, number] = [score_or_nan(metric, items, each[rows]) for each in predictions]
+        return found
 
 
 def group_resamples(

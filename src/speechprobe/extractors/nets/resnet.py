@@ -53,7 +53,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return (B, width, F', T') of (B, n_in, F, T)."""
-        y = torch.relu_(self.bn1(self.conv1(mask(x, lengths))))
+        y = torch.relu(self.bn1(self.conv1(mask(x, lengths))))
         y = self.bn2(self.conv2(mask(y, self.after(lengths))))
         return torch.relu_(y + self.shortcut(x))
 
@@ -93,8 +93,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return (B, 4 width, F', T') of (B, n_in, F, T)."""
-        y = torch.relu_(self.bn1(self.conv1(x)))
-        y = torch.relu_(self.bn2(self.conv2(mask(y, lengths))))
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = torch.relu(self.bn2(self.conv2(mask(y, lengths))))
         return torch.relu_(self.bn3(self.conv3(y)) + self.shortcut(x))
 
     def after(self, lengths: Tensor | None) -> Tensor | None:

@@ -50,7 +50,7 @@ class SimAMBlock(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return (B, n_out, F', T') of (B, n_in, F, T)."""
         after = self.after(lengths)
-        y = torch.relu_(self.bn1(self.conv1(mask(x, lengths))))
+        y = torch.relu(self.bn1(self.conv1(mask(x, lengths))))
         y = self.bn2(self.conv2(mask(y, after)))
         return torch.relu_(simam(y, after).add_(self.downsample(x)))
 
