@@ -9,6 +9,7 @@ from speechprobe._headers import read_headers
 @pytest.mark.parametrize("at_once", [1, 3, 1024])
 def test_headers_come_in_the_order_of_their_paths(tmp_path, write_sound, monkeypatch, at_once):
     monkeypatch.setattr(_headers, "_AT_ONCE", at_once)
+    monkeypatch.setattr(_headers, "_BLOCK", 5 * at_once)
     lengths = [0.7, 0.1, 0.5, 0.3, 0.9, 0.2, 0.4]
     paths = [write_sound(tmp_path / f"{n}.wav", length) for n, length in enumerate(lengths)]
     assert [header.duration for header in read_headers(paths)] == lengths

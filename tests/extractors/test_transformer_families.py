@@ -270,6 +270,18 @@ def test_batches_of_mixed_lengths_give_the_single_vectors(family, folder, signal
             assert error_of(batch[layer][row], frames.mean(0)) <= 1e-4, (layer, row)
 
 
+@only("whisper", "ast")
+def test_of_a_window_no_padding_is_measured(folder, signals, monkeypatch):
+    def measure(*_):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("speechprobe.extractors.batching.measure_padding", measure)
+    extractor = TransformerExtractor(folder)
+    extractor.extract_batch(signals[-2:], pooling.mean)
+    assert set(extractor.padding_error.values()) == {0.0}
+    assert TransformerExtractor(folder, padding="never")._groups([5000, 6000]) == [[0], [1]]
+
+
 def test_frames_are_counted_by_the_true_arithmetic(family, extractor):
     for n_samples in (4960, 5199, 5200, 5359, 5360, 7600, 8019, 8020, 8079, 8080, 8720, 8820):
         expected = n_frames(family.frames, n_samples)
