@@ -47,8 +47,7 @@ WAYS = ("libraries", "as in 2021", "as it comes")
 WHY = (
     "Median of five runs in turns. Read as in 2021, a seventh of ours is the resampler of "
     "`protocols`, in double precision. What freed memory glibc keeps in the arenas of the "
-    'reading threads is 300 to 400 MiB of the peaks. The trial of "auto" runs on the clock: '
-    "on a machine with a load it may take a size that was lucky."
+    "reading threads is 300 to 1,000 MiB of the peaks, from run to run."
 )
 
 

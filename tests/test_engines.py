@@ -21,8 +21,8 @@ from speechprobe.engines import (
     reading,
     resolve_batch_seconds,
     resolve_workers,
+    stopwatch,
 )
-from speechprobe.engines import serial as serial_module
 from speechprobe.extractors.base import pool_frames, pool_signals
 
 DURATIONS = [0.3, 0.1, 0.5, 0.1, 0.4, 0.2]
@@ -227,9 +227,14 @@ class Clock:
 
     def __init__(self, monkeypatch, cost, device="cpu"):
         self.device, self.cost, self.now = torch.device(device), cost, 0.0
+        self.others = 0.0  # seconds that other programs have taken
         self.sizes = []
-        time_of = SimpleNamespace(perf_counter=lambda: self.now)
-        monkeypatch.setattr(serial_module, "time", time_of)
+        time_of = SimpleNamespace(
+            perf_counter=lambda: self.now + self.others,
+            thread_time=lambda: self.now,
+            process_time=lambda: 1.5 * self.now,
+        )
+        monkeypatch.setattr(stopwatch, "time", time_of)
         monkeypatch.setattr(
             reading.audio, "read", lambda path, rate: np.full(int(float(path) * rate), 0.5, "f4")
         )
@@ -281,6 +286,46 @@ def test_the_fastest_size_is_measured_and_used(name, monkeypatch):
     assert sum(extractor.sizes) == len(sources)  # nothing is run twice
     last = extractor.sizes[-5:]
     assert (set(last) == {1}) if expected == 0 else (max(last) > expected / 6 / 2)
+
+
+@pytest.mark.parametrize("name", ["a call costs much", "some is won", "padding costs"])
+def test_other_programs_do_not_mislead_the_trial(name, monkeypatch):
+    cost, device, expected = COSTS[name]
+    generator = np.random.default_rng(1)
+
+    def disturbed(seconds):
+        extractor.others += generator.uniform(0, 2) * cost(seconds)
+        return cost(seconds)
+
+    extractor = Clock(monkeypatch, disturbed, device)
+    durations = np.random.default_rng(0).uniform(1, 6, 2000).round(2).tolist()
+    engine = serial(extractor, "auto")
+    list(engine.run(of_lengths(durations)))
+    assert engine.batch_seconds == expected
+
+
+@pytest.mark.parametrize(
+    ("on_cpu", "clock", "own", "process", "expected"),
+    [
+        (True, 10.0, 4.0, 6.0, 4.0),  # others had the processor
+        (True, 10.0, 1.0, 1.0, 10.0),  # it waited, as for another process
+        (True, 10.0, 3.0, 9.0, 10.0),  # other threads did the work
+        (False, 10.0, 9.0, 9.0, 10.0),  # a device did
+    ],
+)
+def test_a_stopwatch_tells_the_work_of_this_thread_where_it_can(
+    monkeypatch, on_cpu, clock, own, process, expected
+):
+    now = SimpleNamespace(
+        perf_counter=lambda: spent * clock,
+        thread_time=lambda: spent * own,
+        process_time=lambda: spent * process,
+    )
+    monkeypatch.setattr(stopwatch, "time", now)
+    spent = 0
+    watch = stopwatch.Stopwatch(on_cpu=on_cpu)
+    spent = 1
+    assert watch.seconds() == expected
 
 
 def test_a_trial_costs_little_where_batches_do_not_pay(monkeypatch):

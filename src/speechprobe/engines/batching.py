@@ -2,11 +2,12 @@
 
 "auto" runs the first utterances of a corpus in batches of several sizes: one by one, 10 s, 40 s and
 120 s of sound, on an accelerator also 480 s. They are neighbours in length around the median, so
-that no size has the easier ones. Each size is timed twice, and its better time a second of sound
-counts; larger sizes are not tried once one is not 5 % faster than those before. The fastest is used
-from then on, of those within 5 % of it the smallest, and batches at all only where they save a
-tenth. What the trial ran is kept. A trial takes a third of the sound at most: a corpus too small
-for one runs one by one, on an accelerator in batches of 120 s.
+that no size has the easier ones. Each size is timed twice, where that can be told without what
+other programs take of the processor, and its better time a second of sound counts; larger sizes are
+not tried once one is not 5 % faster than those before. The fastest is used from then on, of those
+within 5 % of it the smallest, and batches at all only where they save a tenth. What the trial ran
+is kept. A trial takes a third of the sound at most: a corpus too small for one runs one by one, on
+an accelerator in batches of 120 s.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Batches:
     """
 
     def __init__(self, sources: Sequence[Source], wanted: float | str, extractor: Any) -> None:
-        on_accelerator = _device_type(extractor) != "cpu"
+        on_accelerator = device_type(extractor) != "cpu"
         self._trial: list[Round] = []
         if not isinstance(wanted, str):
             self.seconds = wanted
@@ -226,6 +227,7 @@ def _duration(source: Source) -> float:
     return source.duration
 
 
-def _device_type(extractor: Any) -> str:
+def device_type(extractor: Any) -> str:
+    """Return where an extractor runs, "cpu" where it does not say."""
     device = getattr(extractor, "device", None)
     return str(getattr(device, "type", device or "cpu")).split(":")[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechprobe import pooling
-from speechprobe.engines.batching import Batches, Given
+from speechprobe.engines.batching import Batches, Given, device_type
 from speechprobe.engines.reading import Reader, Source
+from speechprobe.engines.stopwatch import Stopwatch
 from speechprobe.extractors.base import Extractor, pool_signals
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ class Serial:
             for batch in batches:
                 self.batch_seconds = batches.settled
                 taken = [next(signals) for _ in batch]
-                started = time.perf_counter()
+                watch = Stopwatch(on_cpu=device_type(self._extractor) == "cpu")
                 for done in self._extract(batch, taken):
                     whole = len(done.sources) == len(batch)
-                    batches.tell(time.perf_counter() - started if whole else math.inf)
+                    batches.tell(watch.seconds() if whole else math.inf)
                     yield done
         self.batch_seconds = batches.seconds
 
